@@ -1,0 +1,36 @@
+"""The controllers of a cluster, one file each: a pure `plan` from a snapshot to changes, and a thin reconcile.
+
+They read from informers and write only through the API. May not: talk to nodes, to the store, or to each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netlab.api.timing import LAB, Timing
+from netlab.client.client import Client
+
+
+@dataclass(frozen=True)
+class ControllersConfig:
+    """`root_ca` is the PEM published as kube-root-ca.crt; `controllers` names those to run, empty is all.
+
+    `elect` False (one control plane) adopts the leader's Lease at once instead of waiting for it to expire.
+    """
+
+    cluster_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/12"
+    node_mask: int = 24
+    root_ca: str = ""
+    cluster_name: str = "netlab"
+    controllers: tuple[str, ...] = ()
+    identity: str = "controller-manager"
+    elect: bool = False
+    timing: Timing = LAB
+
+
+async def run_controllers(client: Client, config: ControllersConfig) -> None:
+    """Run all controllers until cancelled."""
+    from netlab.controllers.manager import run
+
+    await run(client, config)
