@@ -27,19 +27,19 @@ class StoreError(Exception):
     """The store could not do it, for a reason of its own (an I/O error, a closed store)."""
 
 
-class StoreFull(StoreError):
+class StoreFull(StoreError):  # noqa: N818
     """There is no space left where the store lives; nothing was changed, and it may be tried again."""
 
 
-class NotFound(StoreError):
+class NotFound(StoreError):  # noqa: N818
     """There is no such key."""
 
 
-class Exists(StoreError):
+class Exists(StoreError):  # noqa: N818
     """The key is taken."""
 
 
-class Conflict(StoreError):
+class Conflict(StoreError):  # noqa: N818
     """The key is there, at another revision than expected."""
 
     def __init__(self, key: str, expected: int, actual: int) -> None:
@@ -47,7 +47,7 @@ class Conflict(StoreError):
         self.key, self.expected, self.actual = key, expected, actual
 
 
-class Compacted(StoreError):
+class Compacted(StoreError):  # noqa: N818
     """The history asked for is gone; `oldest` is the first revision still known."""
 
     def __init__(self, asked: int, oldest: int) -> None:
@@ -126,15 +126,15 @@ class Store(Protocol):
         ...
 
     def history(self, collection: str, after: int) -> Sequence[Event]:
-        """Durable events of a collection with a revision > `after`. Raises Compacted when some of them are forgotten."""
+        """Durable events of a collection with a revision > `after`. Raises Compacted when some are forgotten."""
         ...
 
     def subscribe(self, collection: str, subscriber: Subscriber) -> Callable[[], None]:
         """Calls `subscriber` with every commit that touches the collection; returns the function that ends it."""
         ...
 
-    async def compact(self, revision: int) -> None:
-        """Forget the history up to `revision`; current states stay."""
+    def compact(self, revision: int, collection: str = "") -> None:
+        """Forget the history up to `revision` (of one collection, or of all); current states stay."""
         ...
 
     async def close(self) -> None:
