@@ -1,0 +1,8 @@
+"""Containers as real processes in pods' namespaces: images, pods, containers, exec, logs, mounts, limits.
+
+`contract` is what the node agent codes against; `real` is its implementation over the sandbox's PID 1, `fake` the one
+for tests. `images` says what an image name means; `builtin` are the small servers that ship with netlab.
+
+What it may not do: know the API, schedule, restart, or decide anything about a pod (that is the kubelet's); make
+network interfaces (that is `kernel`'s: it is handed the pod's network namespace).
+"""

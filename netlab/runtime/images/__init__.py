@@ -1,0 +1,1 @@
+"""What an image name means: programs of this machine, builtin servers, or what the user loaded. No registry."""
