@@ -1,0 +1,49 @@
+"""The few system calls Python 3.11 lacks: unshare, setns, mount, umount."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+_libc: ctypes.CDLL | None = None
+
+
+def _call(name: str, *arguments: object) -> int:
+    global _libc
+    if _libc is None:
+        _libc = ctypes.CDLL(None, use_errno=True)
+    result: int = getattr(_libc, name)(*arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Move the calling thread into new namespaces."""
+    _call("unshare", flags)
+
+
+def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
+    """Move the calling thread into the namespace behind `fd`."""
+    _call("setns", fd, kind)
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    _call(
+        "mount", source.encode(), target.encode(), fstype.encode() or None, ctypes.c_ulong(flags), data.encode() or None
+    )
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    """umount2(2), lazily by default."""
+    _call("umount2", target.encode(), flags)
