@@ -5,42 +5,128 @@ A key is handed to one worker at a time; a key added while it is being worked on
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
+
+from netlab.api.errors import StatusError
+
+log = logging.getLogger(__name__)
 
 
 class WorkQueue:
-    """Keys are strings."""
+    """Keys are strings. Make it on the event loop that uses it."""
 
     def __init__(self, name: str = "", *, backoff_min: float = 0.005, backoff_max: float = 1000.0) -> None:
-        raise NotImplementedError
+        self.name = name
+        self._backoff_min, self._backoff_max = backoff_min, backoff_max
+        self._queue: deque[str] = deque()
+        self._dirty: set[str] = set()
+        self._processing: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._queue)
 
     def add(self, key: str) -> None:
         """Queue the key now (unless it is queued already)."""
-        raise NotImplementedError
+        if key in self._dirty:
+            return
+        self._dirty.add(key)
+        if key not in self._processing:
+            self._push(key)
 
     def add_after(self, key: str, delay: float) -> None:
         """Queue the key in `delay` seconds; the earliest of several wins."""
-        raise NotImplementedError
+        if delay <= 0:
+            self.add(key)
+            return
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= loop.time() + delay:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(delay, self._expire, key)
 
     def add_rate_limited(self, key: str) -> None:
         """Queue the key after its own exponential back-off."""
-        raise NotImplementedError
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self.add_after(key, min(self._backoff_max, self._backoff_min * 2.0 ** min(failures, 40)))
 
     def forget(self, key: str) -> None:
         """The key succeeded: its back-off starts anew."""
-        raise NotImplementedError
+        self._failures.pop(key, None)
 
     def retries(self, key: str) -> int:
         """How often the key was rate-limited since it was last forgotten."""
-        raise NotImplementedError
+        return self._failures.get(key, 0)
 
     async def get(self) -> str:
         """The next key; call `done` with it afterwards."""
-        raise NotImplementedError
+        while not self._queue:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled() and self._queue:
+                    self._wake()  # the wake-up was meant for a worker that is going away
+                raise
+        key = self._queue.popleft()
+        self._processing.add(key)
+        self._dirty.discard(key)
+        return key
 
     def done(self, key: str) -> None:
-        raise NotImplementedError
+        """The worker is through with the key; it is queued again if it was added meanwhile."""
+        self._processing.discard(key)
+        if key in self._dirty:
+            self._push(key)
 
     async def run(self, reconcile: Callable[[str], Awaitable[None]], workers: int = 1) -> None:
         """Work until cancelled. An exception is logged and the key is queued again after its back-off."""
-        raise NotImplementedError
+        async with asyncio.TaskGroup() as group:
+            for number in range(workers):
+                group.create_task(self._work(reconcile), name=f"{self.name} worker {number}")
+
+    def close(self) -> None:
+        """Cancel what is still to be queued."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    async def _work(self, reconcile: Callable[[str], Awaitable[None]]) -> None:
+        while True:
+            key = await self.get()
+            try:
+                await reconcile(key)
+            except (OSError, StatusError) as error:
+                log.info("%s %s: %s (try %d)", self.name, key, error, self.retries(key) + 1)
+                self.add_rate_limited(key)
+            except Exception:
+                log.exception("%s %s failed (try %d)", self.name, key, self.retries(key) + 1)
+                self.add_rate_limited(key)
+            else:
+                self.forget(key)
+            finally:
+                self.done(key)
+
+    def _expire(self, key: str) -> None:
+        self._timers.pop(key, None)
+        self.add(key)
+
+    def _push(self, key: str) -> None:
+        self._queue.append(key)
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
