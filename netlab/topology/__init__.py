@@ -2,13 +2,18 @@
 
 It may read a file that it is told to read, and nothing else: no socket, process or kernel, and no Mininet. A Mininet
 custom-topology file is Python: loading it runs that file, which imports Mininet by itself.
+
+`load` takes a path or a name: "course", "my/lab.yaml", "fattree.py", "fattree.py:fattree,k=4" (which of the file's
+`topos`, with parameters as in `mn --topo`), "fattree,k=4". `find` gives the file: a path as it is, else `NAME.yaml`,
+`.yml` or `.py` in the current directory, `./topologies`, and the shipped ones. `dump` writes YAML that loads back to an
+equal topology. `routing.routes` computes what the substrate applies.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from netlab.topology.dump import dump
 from netlab.topology.errors import TopologyError
+from netlab.topology.files import available, find, load, loads
 from netlab.topology.model import (
     Attachment,
     Capacity,
@@ -38,26 +43,9 @@ __all__ = [
     "Taint",
     "Topology",
     "TopologyError",
+    "available",
     "dump",
     "find",
     "load",
+    "loads",
 ]
-
-
-def load(path_or_name: str | Path) -> Topology:
-    """Reads a topology: a path, or a name as `find` takes it. TopologyError says what is wrong with it and where.
-
-    A Python file is a Mininet custom topology: "fattree.py", "fattree.py:fattree" (which of its `topos`) and
-    "fattree.py:fattree,k=4" (parameters as in `mn --topo`) are all accepted.
-    """
-    raise NotImplementedError
-
-
-def find(name: str) -> Path:
-    """The file for a name: a path as it is, else `<name>.yaml|.yml|.py` in `.`, `./topologies` and the shipped data."""
-    raise NotImplementedError
-
-
-def dump(topology: Topology) -> str:
-    """The topology as YAML that loads back to an equal one: every default and address written out."""
-    raise NotImplementedError

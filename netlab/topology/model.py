@@ -1,8 +1,8 @@
 """The frozen description of a lab's underlay and cluster.
 
 Everything is resolved: names are unique, every layer-3 attachment has an interface name, a MAC and an address, every
-link its MTU. Addresses are strings in the notation of `ip` ("192.168.0.2/24"), rates are bits per second, times seconds,
-loss a fraction from 0 to 1. Whoever reads a `Topology` needs no further defaults.
+link its MTU. Addresses are strings in the notation of `ip` ("192.168.0.2/24"), rates are bits per second, times are
+seconds, loss is a fraction from 0 to 1. Whoever reads a `Topology` needs no further defaults.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A layer-2 bridge. It holds no address; its ports are named `<switch>-eth<n>`, from 1, in the order of the links."""
+    """A layer-2 bridge without an address; its ports are `<switch>-eth<n>`, from 1, in the order of the links."""
 
     name: str
     kind: SwitchKind = "bridge"
@@ -128,6 +128,9 @@ class Link:
     jitter_s: float = 0.0
     loss: float = 0.0
     mtu: int = DEFAULT_MTU
+    standby: bool = False
+    """A link between two switches that would close a loop: the substrate keeps its ports from forwarding (as spanning
+    tree would), so that broadcasts end."""
 
     @property
     def ends(self) -> tuple[Attachment, Attachment]:

@@ -1,16 +1,22 @@
-"""Routes by shortest path over the underlay, with all equal-cost next hops. Pure; the substrate applies them."""
+"""Routes by shortest path over the underlay, with all equal-cost next hops. Pure; the substrate applies them.
+
+Every segment is one hop wide, whatever its links' delays: the cost is the number of routers passed, as RIP would count.
+A breadth-first search from each segment through the routers gives the distance of all of them at once, so the whole
+costs (segments × routers' interfaces), which is milliseconds for a thousand nodes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
-from netlab.topology.model import Topology
+from netlab.topology.model import Attachment, Host, Node, Router, Segment, Topology
 
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """One way out: the neighbour's address and the interface that reaches it."""
+    """One way out: the neighbour's address and the interface that reaches it; `via` is "" for an on-link route."""
 
     via: str
     interface: str
@@ -26,7 +32,8 @@ class ComputedRoute:
     def __str__(self) -> str:
         """As an argument of `ip route add`."""
         if len(self.hops) == 1:
-            return f"{self.destination} via {self.hops[0].via} dev {self.hops[0].interface}"
+            via = f" via {self.hops[0].via}" if self.hops[0].via else ""
+            return f"{self.destination}{via} dev {self.hops[0].interface}"
         hops = " ".join(f"nexthop via {hop.via} dev {hop.interface} weight 1" for hop in self.hops)
         return f"{self.destination} {hops}"
 
@@ -35,6 +42,108 @@ def routes(topology: Topology) -> Mapping[str, tuple[ComputedRoute, ...]]:
     """Every route that each node, host and router needs besides its connected subnets, by machine name.
 
     Routers know every subnet; nodes and hosts get one default route where all their routes leave by the same hops,
-    else one route per subnet. Routes asked for in the file replace computed ones to the same destination.
+    else one route per subnet. Routes asked for in the file replace computed ones to the same destination. A node that
+    is left without a default route gets an on-link one: a process of the node itself (hostNetwork) that calls a
+    Service needs some route to it before the kernel rewrites the destination.
     """
-    raise NotImplementedError
+    graph = _Graph(topology)
+    result: dict[str, tuple[ComputedRoute, ...]] = {}
+    machines: tuple[Node | Host | Router, ...] = (*topology.nodes, *topology.hosts, *topology.routers)
+    for machine in machines:
+        computed = graph.routes_of(machine.name)
+        if not isinstance(machine, Router) and len(set(computed.values())) == 1:
+            computed = {"default": next(iter(computed.values()))}
+        for static in machine.routes:
+            computed[static.to] = (NextHop(static.via, graph.interface_towards(machine.name, static.via)),)
+        if isinstance(machine, Node) and "default" not in computed:
+            computed["default"] = (NextHop("", topology.underlay_if(machine.name)),)
+        result[machine.name] = tuple(ComputedRoute(to, hops) for to, hops in computed.items())
+    return result
+
+
+def neighbours(topology: Topology) -> Mapping[str, tuple[str, ...]]:
+    """Who is cabled to whom, by name, in the order of the links."""
+    result: dict[str, dict[str, None]] = {name: {} for name in topology.names}
+    for link in topology.links:
+        result[link.a.node][link.b.node] = None
+        result[link.b.node][link.a.node] = None
+    return {name: tuple(others) for name, others in result.items()}
+
+
+def summary(networks: Iterable[str]) -> tuple[str, ...]:
+    """The fewest CIDRs that cover exactly these."""
+    return tuple(str(network) for network in collapse_addresses(IPv4Network(item) for item in networks))
+
+
+class _Graph:
+    """Segments and routers as a bipartite graph."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.segments = topology.segments
+        self.ports: dict[str, list[tuple[int, Attachment]]] = {}
+        routers = {router.name for router in topology.routers}
+        self.gateways: list[list[Attachment]] = []
+        for index, segment in enumerate(topology.segments):
+            for attachment in segment.attachments:
+                self.ports.setdefault(attachment.node, []).append((index, attachment))
+            self.gateways.append([end for end in segment.attachments if end.node in routers])
+        self.distances = [self._distances_to(index) for index in range(len(self.segments))]
+
+    def _distances_to(self, target: int) -> dict[str, int]:
+        """How many more routers each router must pass to reach the target; those that cannot are missing."""
+        distance, frontier, seen = dict[str, int](), [target], {target}
+        passed = 0
+        while frontier:
+            fresh: list[int] = []
+            for gateway in (gateway for index in frontier for gateway in self.gateways[index]):
+                if gateway.node in distance:
+                    continue
+                distance[gateway.node] = passed
+                for neighbour, _ in self.ports[gateway.node]:
+                    if neighbour not in seen:
+                        seen.add(neighbour)
+                        fresh.append(neighbour)
+            frontier, passed = fresh, passed + 1
+        return distance
+
+    def routes_of(self, name: str) -> dict[str, tuple[NextHop, ...]]:
+        """The hops to each subnet that is not connected, in the order of the segments."""
+        own = self.ports.get(name, [])
+        connected = {index for index, _ in own}
+        result: dict[str, tuple[NextHop, ...]] = {}
+        for target, segment in enumerate(self.segments):
+            if target not in connected:
+                hops = self._hops(name, own, self.distances[target])
+                if hops:
+                    result[segment.subnet] = hops
+        return result
+
+    def _hops(self, name: str, own: list[tuple[int, Attachment]], distance: dict[str, int]) -> tuple[NextHop, ...]:
+        best, hops = -1, dict[NextHop, None]()
+        for index, port in own:
+            for gateway in self.gateways[index]:
+                if gateway.node == name or gateway.ip is None:
+                    continue
+                near = distance.get(gateway.node, -1)
+                if near < 0 or (0 <= best < near):
+                    continue
+                if near != best:
+                    best, hops = near, {}
+                hops[NextHop(gateway.ip, port.interface)] = None
+        return tuple(hops)
+
+    def interface_towards(self, name: str, via: str) -> str:
+        """The interface whose subnet holds the address; the loader has checked that there is one."""
+        address = IPv4Address(via)
+        for index, port in self.ports[name]:
+            if address in IPv4Network(self.segments[index].subnet):
+                return port.interface
+        raise KeyError((name, via))
+
+
+def segment_by_name(topology: Topology, name: str) -> Segment:
+    """The segment of that name; KeyError where there is none."""
+    for segment in topology.segments:
+        if segment.name == name:
+            return segment
+    raise KeyError(name)
