@@ -1,0 +1,85 @@
+"""`klab`: one file per group of verbs, loaded only when its verb is used.
+
+The commands hold no logic: they read arguments, call `netlab.lab`, and print. Errors that a user can cause or mend are
+`click.ClickException`s with one sentence; exit status 0 is success, 1 a failure, 2 a wrong call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+_VERBS = {
+    "up": "lifecycle",
+    "down": "lifecycle",
+    "ls": "inspect",
+    "status": "inspect",
+    "logs": "inspect",
+    "version": "inspect",
+    "doctor": "inspect",
+    "kubeconfig": "access",
+    "kubectl": "access",
+    "env": "access",
+    "exec": "access",
+    "shell": "access",
+    "mininet": "access",
+    "capture": "capture",
+    "image": "image",
+}
+"""Verb → module of this package; the command is the module's attribute `<verb>_command`."""
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when the verb is asked for: `klab up` pays for nothing but itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _VERBS.get(cmd_name)
+        if module is None:
+            return None
+        command = getattr(import_module(f"netlab.cli.{module}"), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], _VERBS, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"no verb '{args[0]}'{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: klab up course && klab kubectl get nodes && klab down",
+)
+@click.option("--lab", metavar="NAME", envvar="KLAB_LAB", help="Which lab, where several run (or $KLAB_LAB).")
+@click.pass_context
+def klab(ctx: click.Context, lab: str | None) -> None:
+    """A Kubernetes cluster's whole network on this machine: real kernel, real kubectl, no root."""
+    ctx.obj = lab
+
+
+def main() -> None:
+    """The console script. A broken pipe or Ctrl-C ends quietly with the status that a shell expects."""
+    try:
+        klab.main(standalone_mode=False, prog_name=os.path.basename(sys.argv[0]) or "klab")  # noqa: PTH119
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)

@@ -1,0 +1,52 @@
+"""What the verbs share: the lab they mean, output as text or JSON, tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import click
+
+from netlab.lab.lifecycle import pick
+from netlab.lab.record import LabRecord, load_record
+from netlab.sandbox.paths import LabPaths
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def output_option(function: F) -> F:
+    """`-o json` for verbs that have something to read."""
+    return click.option(
+        "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+    )(function)
+
+
+def this_lab(ctx: click.Context, name: str | None = None) -> LabPaths:
+    """The lab of an argument, of `--lab`, or the only one that runs."""
+    return pick(name or ctx.find_root().obj)
+
+
+def record_of(paths: LabPaths) -> LabRecord:
+    record = load_record(paths)
+    if record is None:
+        raise click.ClickException(f"lab '{paths.name}' has no record at {paths.lab_json}")
+    return record
+
+
+def print_json(data: object) -> None:
+    click.echo(json.dumps(data, indent=2, default=str))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns as kubectl prints them: upper-case header, three spaces between."""
+    cells = [tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def to_terminal() -> bool:
+    """Whether progress and colour make sense."""
+    return sys.stderr.isatty()

@@ -1,0 +1,68 @@
+"""Running things inside a lab from outside: on a node, in a pod, at Mininet's prompt."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from netlab.api.types import Obj
+from netlab.lab.bus import ask
+from netlab.lab.record import LabError
+from netlab.sandbox.launch import enter
+from netlab.sandbox.paths import LabPaths
+from netlab.topology import load
+from netlab.topology.model import Topology
+
+
+def machines(topology: Topology) -> list[str]:
+    """Everything with a network namespace of its own."""
+    return [item.name for group in (topology.nodes, topology.hosts, topology.routers) for item in group]
+
+
+def run_in_machine(paths: LabPaths, where: str, argv: Sequence[str]) -> int:
+    """Run a command on the caller's terminal, in the network of a machine of the topology; its exit status."""
+    known = machines(load(paths.topology))
+    if where not in known:
+        close = get_close_matches(where, known, 1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise LabError(f"no machine '{where}' in lab '{paths.name}'; {hint}there are: {', '.join(known)}", 2)
+    return enter(paths, argv, netns=where, hostname=where, env={"KUBECONFIG": str(paths.kubeconfig)})
+
+
+def shell(paths: LabPaths, where: str) -> int:
+    """A shell on a machine, or in a pod's container."""
+    if where in machines(load(paths.topology)):
+        program = os.environ.get("SHELL") or "/bin/sh"
+        return run_in_machine(paths, where, (program if os.access(program, os.X_OK) else "/bin/sh",))
+    process = _container(paths, where)
+    script = "command -v bash >/dev/null 2>&1 && exec bash || exec sh"
+    return enter(paths, ("/bin/sh", "-c", script), process=process["pid"], env={"PS1": f"{where}$ "})
+
+
+def _container(paths: LabPaths, where: str) -> Obj:
+    """The process of the pod `[NAMESPACE/]NAME[:CONTAINER]`; its first container where none is named."""
+    from netlab.runtime.real import container_identity
+
+    path, _, container = where.partition(":")
+    namespace, _, name = path.rpartition("/")
+    wanted = (namespace or "default", name)
+    status = next(ask(paths.control_socket, {"op": "status"}, 10.0))
+    seen: list[str] = []
+    for process in status["processes"]:
+        identity = container_identity(process["id"], process["meta"])
+        if identity is None or process["exit"]:
+            continue
+        seen.append(f"{identity.namespace}/{identity.pod}")
+        if (identity.namespace, identity.pod) == wanted and container in ("", identity.container):
+            return dict(process)
+    close = get_close_matches("/".join(wanted), seen, 1)
+    hint = f"; did you mean '{close[0]}'?" if close else "; 'klab kubectl get pods -A' lists the pods"
+    raise LabError(f"no machine or running pod '{where}' in lab '{paths.name}'{hint}", 2)
+
+
+def mininet(paths: LabPaths, command: str | None) -> int:
+    """Mininet's prompt (or one command of it) in the lab."""
+    argv = [sys.executable, "-m", "netlab.substrate.prompt", str(paths.topology)]
+    return enter(paths, [*argv, "-c", command] if command else argv)

@@ -1,0 +1,156 @@
+"""labd: builds the underlay, has the components started, and answers `klab`.
+
+It keeps nothing that cannot be learnt again: when it is killed PID 1 starts it anew, it finds the namespaces by their
+names and the components in PID 1's list, and goes on. It imports nothing heavy, so that it works on the underlay while
+the zygote is still importing what the control plane needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from netlab.api.types import Obj
+from netlab.lab.bus import LAB_SOCKET
+from netlab.lab.components import agent_count, specs
+from netlab.lab.progress import Progress
+from netlab.sandbox.client import InitClient, inherited_fds
+from netlab.sandbox.paths import LabPaths
+from netlab.sandbox.spec import AlreadyExists, ProcessSpec
+from netlab.topology import load
+from netlab.topology.model import Topology
+
+log = logging.getLogger("netlab.labd")
+
+
+def main(name: str, state: str, runtime: str, upstream_timing: bool, began: float) -> None:
+    """The target of labd's ProcessSpec."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    paths = LabPaths(name, Path(state), Path(runtime))
+    asyncio.run(Labd(paths, upstream_timing, began).run())
+
+
+class Labd:
+    """One lab's daemon. `began`: time.monotonic() at the call of `klab up`."""
+
+    def __init__(self, paths: LabPaths, upstream_timing: bool, began: float) -> None:
+        self.paths = paths
+        self.topology: Topology = load(paths.topology)
+        self.upstream_timing = upstream_timing
+        self.progress = Progress(began)
+        self._changed = asyncio.Condition()
+        self._reports: dict[str, asyncio.Event] = {}
+
+    async def run(self) -> None:
+        """Serve for ever; a start that fails is reported to whoever asks, and ends nothing by itself."""
+        self.progress.end("sandbox")
+        await self._serve()
+        try:
+            await self._start()
+        except Exception as error:
+            log.exception("start failed")
+            self.progress.state, self.progress.error = "failed", str(error) or type(error).__name__
+        await self._tell()
+        await asyncio.Event().wait()
+
+    # the start
+
+    async def _start(self) -> None:
+        init = await InitClient.connect()
+        known = {process.id for process in await init.list("component/")}
+        await asyncio.to_thread(self._underlay)
+        await self._end("substrate")
+        apiserver, *others = specs(self.paths, self.topology, self.upstream_timing)
+        await self._spawn(init, apiserver)
+        if apiserver.id not in known:
+            await self._reported("apiserver")
+        await self._end("apiserver")
+        await asyncio.gather(*(self._spawn(init, spec) for spec in others))
+        if not known:
+            agents = agent_count(len(self.topology.nodes))
+            await asyncio.gather(*(self._reported(f"agent-{index}") for index in range(agents)))
+        await self._end("components")
+        await asyncio.gather(self._phase("nodes"), self._phase("addons"))
+
+    def _underlay(self) -> None:
+        from netlab.substrate import build
+
+        build(self.topology)
+
+    async def _spawn(self, init: InitClient, spec: ProcessSpec) -> None:
+        try:
+            if spec.id.endswith("/addons"):
+                await init.forget(spec.id)  # it ends when all is well, and says so again
+            await init.spawn(spec)
+        except (AlreadyExists, StillRunning):
+            log.info("%s runs already", spec.id)
+
+    async def _phase(self, name: str) -> None:
+        await self._reported(name)
+        await self._end(name)
+
+    async def _reported(self, component: str) -> None:
+        await self._reports.setdefault(component, asyncio.Event()).wait()
+
+    async def _end(self, phase: str) -> None:
+        self.progress.end(phase)
+        await self._tell()
+
+    async def _tell(self) -> None:
+        if self.progress.state == "starting" and any(phase.name == "addons" for phase in self.progress.phases):
+            self.progress.state = "ready"
+        async with self._changed:
+            self._changed.notify_all()
+
+    # the sockets
+
+    async def _serve(self) -> None:
+        LAB_SOCKET.parent.mkdir(parents=True, exist_ok=True)
+        LAB_SOCKET.unlink(missing_ok=True)
+        await asyncio.start_unix_server(self._answer, LAB_SOCKET)
+        import socket
+
+        for descriptor in inherited_fds("control"):
+            await asyncio.start_unix_server(self._answer, sock=socket.socket(fileno=descriptor))
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            line = await asyncio.wait_for(reader.readline(), 10)
+            request = json.loads(line) if line.strip() else {}
+            operation = getattr(self, f"_op_{request.get('op')}", None)
+            if operation is None:
+                await _send(writer, {"error": f"no operation {request.get('op')!r}"})
+            else:
+                await operation(request, writer)
+        except (ConnectionError, TimeoutError, ValueError) as error:
+            log.debug("a caller went away: %s", error)
+        finally:
+            writer.close()
+
+    async def _op_report(self, request: Obj, writer: asyncio.StreamWriter) -> None:
+        self._reports.setdefault(str(request["component"]), asyncio.Event()).set()
+        await _send(writer, {"ok": True})
+
+    async def _op_progress(self, request: Obj, writer: asyncio.StreamWriter) -> None:
+        """A line for every change, until the lab is ready or has failed."""
+        while True:
+            await _send(writer, self.progress.to_obj())
+            if self.progress.state != "starting":
+                return
+            async with self._changed:
+                await self._changed.wait()
+
+    async def _op_status(self, request: Obj, writer: asyncio.StreamWriter) -> None:
+        init = await InitClient.connect()
+        processes = await init.list()
+        await init.close()
+        await _send(writer, {**self.progress.to_obj(), "processes": [asdict(process) for process in processes]})
+
+
+async def _send(writer: asyncio.StreamWriter, obj: Obj) -> None:
+    writer.write(json.dumps(obj).encode() + b"\n")
+    await writer.drain()

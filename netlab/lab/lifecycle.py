@@ -1,0 +1,236 @@
+"""Starting, finding and ending labs, from outside, as the user who types `klab`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from netlab import __version__
+from netlab.api.types import Obj
+from netlab.lab.bus import ask
+from netlab.lab.components import ZYGOTE_MODULES
+from netlab.lab.progress import PHASES
+from netlab.lab.record import LabError, LabRecord, load_record, save_record, write_atomically
+from netlab.sandbox.launch import LabRunning, Launched, destroy, launch, running_pid
+from netlab.sandbox.paths import LabPaths, known_labs
+from netlab.sandbox.spec import ProcessSpec
+from netlab.topology import dump, find, load
+from netlab.topology.model import Topology
+
+START_TIMEOUT = 120.0
+DEFAULT_TOPOLOGY = "course"
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `klab up` was asked for. `topology` None: the lab's own from its last run, or the course's."""
+
+    topology: str | None = None
+    name: str | None = None
+    api_port: int | None = None
+    upstream_timing: bool = False
+    timeout: float = START_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A lab that is up: what `klab up` tells."""
+
+    paths: LabPaths
+    record: LabRecord
+    topology: Topology
+    phases: list[Obj]
+    pid: int
+
+
+def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) -> Started:
+    """Start a lab and return when its cluster is of use.
+
+    Raises TopologyError, LabError and SandboxError. Whatever ends the start early, Ctrl-C included, ends the lab too:
+    nothing is left running.
+    """
+    began = time.monotonic()
+    paths, topology, source = choose(options)
+    paths.create()
+    with _starting(paths):
+        record = _record(paths, options, source)
+        with _listening(record, options) as api:
+            record = record.moved_to(api.getsockname()[1])
+            save_record(paths, record)
+            write_atomically(paths.topology, dump(topology))
+            shutil.rmtree(paths.pods, ignore_errors=True)
+            paths.create()
+            control = _control_socket(paths)
+            try:
+                launched = _launch(paths, options, began, api, control)
+            finally:
+                control.close()
+        try:
+            final = wait_ready(paths, on_progress, options.timeout)
+        except BaseException:
+            destroy(paths)
+            raise
+    return Started(paths, record, topology, final["phases"], launched.pid)
+
+
+def choose(options: UpOptions) -> tuple[LabPaths, Topology, str]:
+    """The lab's places, its topology, and where that came from."""
+    if options.topology is None and options.name is not None:
+        paths = LabPaths.of(options.name)
+        record = load_record(paths)
+        if record is not None and paths.topology.exists():
+            return paths, load(paths.topology), record.topology
+    source = options.topology or DEFAULT_TOPOLOGY
+    topology = load(source)
+    paths = LabPaths.of(options.name or topology.name)
+    return paths, topology, str(find(source))
+
+
+def wait_ready(paths: LabPaths, on_progress: Callable[[Obj], None], timeout: float) -> Obj:
+    """Follow labd's progress until the lab is ready. LabError with the reason when it fails, ends, or takes too long."""
+    deadline = time.monotonic() + timeout
+    last: Obj = {"phases": []}
+    while time.monotonic() < deadline:
+        try:
+            for last in ask(paths.control_socket, {"op": "progress"}, max(0.1, deadline - time.monotonic())):
+                on_progress(last)
+                if last["state"] == "failed":
+                    raise LabError(f"lab '{paths.name}' did not start: {last['error']}")
+                if last["state"] == "ready":
+                    return last
+        except TimeoutError:
+            break
+        except (ConnectionError, FileNotFoundError):
+            time.sleep(0.02)  # labd is just being started again
+        if running_pid(paths) is None:
+            raise LabError(f"lab '{paths.name}' ended while it started; see {paths.logs / 'init.log'}")
+    done = {phase["name"] for phase in last["phases"]}
+    waiting = next((text for name, text in PHASES.items() if name not in done), "the last report")
+    raise LabError(f"lab '{paths.name}' was not ready after {timeout:.0f} s: waited for {waiting}; see {paths.logs}")
+
+
+def down(name: str, *, purge: bool = False) -> bool:
+    """End a lab; `purge` removes its state too. True when there was something to end or to remove."""
+    paths = LabPaths.of(name)
+    ended = destroy(paths, grace=2.0)
+    removed = False
+    if purge and paths.state.exists():
+        shutil.rmtree(paths.state)
+        removed = True
+    shutil.rmtree(paths.runtime, ignore_errors=True)
+    return ended or removed
+
+
+def running_labs() -> list[str]:
+    """Names of this user's labs that run."""
+    return [name for name in known_labs() if running_pid(LabPaths.of(name)) is not None]
+
+
+def pick(name: str | None) -> LabPaths:
+    """The lab that a command means: the named one, or the only one that runs. LabError with the choice otherwise."""
+    if name is not None:
+        paths = LabPaths.of(name)
+        if running_pid(paths) is None:
+            raise LabError(f"lab '{name}' does not run; 'klab up --name {name}' starts it")
+        return paths
+    labs = running_labs()
+    if not labs:
+        raise LabError("no lab runs; 'klab up' starts one")
+    if len(labs) > 1:
+        raise LabError(f"several labs run ({', '.join(labs)}): choose one with 'klab --lab NAME …' or $KLAB_LAB", 2)
+    return LabPaths.of(labs[0])
+
+
+def _record(paths: LabPaths, options: UpOptions, source: str) -> LabRecord:
+    old = load_record(paths)
+    return LabRecord(
+        name=paths.name,
+        topology=source,
+        api_port=options.api_port if options.api_port is not None else (old.api_port if old else 0),
+        created=old.created if old else time.time(),
+        version=__version__,
+        upstream_timing=options.upstream_timing,
+    )
+
+
+@contextmanager
+def _starting(paths: LabPaths) -> Iterator[None]:
+    """One `klab up` at a time for a lab: two would write the same files."""
+    with (paths.runtime / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LabError(f"another 'klab up' of lab '{paths.name}' is at work") from None
+        if running_pid(paths) is not None:
+            raise LabError(f"lab '{paths.name}' already runs; 'klab down {paths.name}' ends it")
+        yield
+
+
+@contextmanager
+def _listening(record: LabRecord, options: UpOptions) -> Iterator[socket.socket]:
+    """The API's socket on 127.0.0.1. A port that the user asked for must be free; the last run's one need not be."""
+    api = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        api.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            api.bind(("127.0.0.1", record.api_port))
+        except OSError as error:
+            if options.api_port is not None:
+                raise LabError(
+                    f"port {options.api_port} of 127.0.0.1 cannot be used ({error.strerror}): "
+                    "choose another with --api-port, or none to let one be chosen"
+                ) from None
+            api.bind(("127.0.0.1", 0))
+        api.listen(256)
+        yield api
+    finally:
+        api.close()
+
+
+def _control_socket(paths: LabPaths) -> socket.socket:
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    paths.control_socket.unlink(missing_ok=True)
+    old = os.umask(0o177)
+    try:
+        control.bind(str(paths.control_socket))
+    except OSError as error:
+        control.close()
+        raise LabError(f"{paths.control_socket}: {error.strerror}; set XDG_RUNTIME_DIR to a shorter, writable path") from None
+    finally:
+        os.umask(old)
+    control.listen(64)
+    return control
+
+
+def _launch(paths: LabPaths, options: UpOptions, began: float, api: socket.socket, control: socket.socket) -> Launched:
+    labd = ProcessSpec(
+        id="component/labd",
+        target="netlab.lab.labd:main",
+        args=(paths.name, str(paths.state), str(paths.runtime), options.upstream_timing, began),
+        hold=("control",),
+        restart=True,
+        log=str(paths.logs / "labd.log"),
+    )
+    for file in paths.logs.glob("*.log"):
+        file.unlink()
+    try:
+        return launch(
+            paths,
+            (labd,),
+            fds={"api": (api.fileno(),), "control": (control.fileno(),)},
+            zygote=ZYGOTE_MODULES,
+        )
+    except LabRunning as error:
+        raise LabError(str(error)) from None
+
+
+def log_files(paths: LabPaths) -> dict[str, Path]:
+    """Component → its log file."""
+    return {file.stem: file for file in sorted(paths.logs.glob("*.log"))}
