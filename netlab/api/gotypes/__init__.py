@@ -1,8 +1,8 @@
 """PURE. The shapes of the API's Go types: what published schemas do not say and behaviour depends on.
 
 Which field is a pointer (so that an explicit zero is kept), which is always written, what a type is called in a
-decoding error, its protobuf field number. Facts only, read out of a real kubectl by `extract` (`table.json`) or written by hand
-where kubectl lacks the type (`extra.json`). Types are named `<group>/<version>.<GoName>`, as in `core/v1.Pod`.
+decoding error, its protobuf field number. Facts only, read out of a real kubectl by `extract` (`table.json`) or written
+by hand where kubectl lacks the type (`extra.json`). Types are named `<group>/<version>.<GoName>`, as in `core/v1.Pod`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Field(NamedTuple):
     """One field of a Go struct, embedded structs already unfolded.
 
     `type` is Go's notation (`*int32`, `[]core/v1.Container`, `map[string]string`); `omit_empty` is the JSON
-    tag's option; `number` is the protobuf field number within `owner`, the struct that declares the field; `inline` is the protobuf
-    number of that embedded struct when it is not the struct asked for, else 0.
+    tag's option; `number` is the protobuf field number within `owner`, the struct that declares the field; `inline` is
+    the protobuf number of that embedded struct when it is not the struct asked for, else 0.
     """
 
     name: str
