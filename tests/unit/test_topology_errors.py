@@ -56,7 +56,7 @@ WRONG = {
     ),
     "subnets overlap": (
         CP + "hosts: [h]\nswitches: {s: {subnet: 10.9.0.0/24}, t: {subnet: 10.9.0.128/25}}\nlinks:\n- ends: [a, s]\n"
-        "- ends: [h, t]\n", 3, 51, "switches.t.subnet", "overlaps 10.9.0.0/24 of segment 's'", "",
+        "- ends: [h, t]\n", 3, 50, "switches.t.subnet", "overlaps 10.9.0.0/24 of segment 's'", "",
     ),
     "pool used up": (
         TWO + "cluster: {underlayCIDR: 192.0.2.0/30}\nswitches: [s]\nlinks:\n- ends: [a, s]\n- ends: [b, s]\n",
