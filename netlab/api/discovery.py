@@ -1,6 +1,6 @@
 """Discovery documents, legacy and aggregated, from the registry.
 
-Shapes: apimachinery meta/v1 (APIVersions, APIGroupList, APIResourceList) and KEP-3352 (apidiscovery.k8s.io v2, v2beta1).
+Shapes: apimachinery meta/v1 (APIVersions, APIGroupList, APIResourceList) and KEP-3352 (apidiscovery.k8s.io).
 """
 
 from __future__ import annotations
