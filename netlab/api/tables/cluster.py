@@ -161,7 +161,8 @@ LEASE = Printer(
 def _resource_quota(obj: Obj, now: float) -> list[Any]:
     hard = meta.get(obj, "status", "hard", default={})
     used = meta.get(obj, "status", "used", default={})
-    requests, limits = [], []
+    requests: list[str] = []
+    limits: list[str] = []
     for name in sorted(hard):
         entry = f"{name}: {used.get(name, '0')}/{hard[name]}"
         (limits if name.startswith("limits.") else requests).append(entry)
