@@ -12,15 +12,17 @@ Namespace = Literal["net", "uts", "ipc", "pid", "mnt"]
 # A descriptor (by index), a path ("/run/netns/node1"), or the id of a process that PID 1 keeps ("pod/node1/…").
 NamespaceRef = int | str
 Stdio = int | Literal["null", "pipe", "pty", "log"]
-MountKind = Literal["bind", "tmpfs", "proc", "sysfs", "devpts", "mqueue", "file", "dev", "symlink"]
+MountKind = Literal["bind", "tmpfs", "proc", "sysfs", "devpts", "file", "dev", "symlink", "overlay"]
 
 
 @dataclass(frozen=True, slots=True)
 class MountSpec:
     """One mount of a root file system. `target` is absolute inside the root; missing mount points are made.
 
-    `bind` (recursive) and the virtual kinds as their names say. `file` writes `text` into the private layer;
-    `symlink` makes `target` a link to `source`; `dev` binds the usual nodes of /dev over a small tmpfs.
+    bind: recursive. tmpfs, proc, sysfs, devpts: as they are named. file: writes `text` into the private layer.
+    symlink: `target` becomes a link to `source`. dev: the usual nodes; `source` is the /dev/shm of the pod, `options`
+    "private" makes the directory writable. overlay: the directory `source`, writable in private; `text` names
+    directories (a line each) to make in it, `options` a directory to lay between.
     """
 
     kind: MountKind
@@ -116,10 +118,13 @@ class ProcessInfo:
 
 @dataclass(frozen=True, slots=True)
 class ExitEvent:
+    """A process ended. `restarting`: PID 1 is about to start it again."""
+
     id: str
     pid: int
     exit: ExitInfo
     meta: str = ""
+    restarting: bool = False
 
 
 class SandboxError(Exception):

@@ -1,0 +1,73 @@
+# ruff: noqa: PTH, SIM105
+# (Part of PID 1, which is kept small: no pathlib, no contextlib.)
+"""The fork server: one process that has imported the heavy modules, so that components start as forks of it.
+
+On an order it forks twice: the middle process makes or joins the PID namespace, forks the real one, tells its pid to
+PID 1 and ends; the real one is adopted by PID 1 (the only reaper of the lab) and waits for PID 1's word.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+from netlab.sandbox import child, wire
+from netlab.sandbox.syscalls import CLONE_NEWPID, set_name, setns, unshare
+
+
+def main(modules: list[str], sys_path: list[str]) -> int:
+    set_name("netlab-zygote")
+    sys.path[:] = sys_path
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # middle processes are not waited for
+    sock = socket.socket(fileno=3)
+    sock.set_inheritable(False)
+    for module in modules:
+        try:
+            __import__(module)
+        except Exception:
+            traceback.print_exc()
+    sys.stderr.flush()
+    gc.collect()
+    gc.freeze()
+    wire.send(sock, wire.encode({"ready": True}))
+    while True:
+        received = wire.receive(sock)
+        if received is None:
+            return 0
+        packet, fds = received
+        try:
+            middle(sock, packet, dict(zip(packet["names"], fds, strict=True)))
+        except OSError as error:
+            wire.send(sock, wire.encode({"n": packet["n"], "errno": error.errno, "message": str(error)}))
+        finally:
+            wire.close_all(fds)
+
+
+def middle(sock: socket.socket, packet: wire.Packet, files: dict[str, int]) -> None:
+    if os.fork():
+        return
+    answer: dict[str, Any] = {"n": packet["n"]}
+    try:
+        spec = packet["spec"]
+        if "pid" in spec.get("new", ()):
+            unshare(CLONE_NEWPID)
+        elif "join.pid" in files:
+            setns(files["join.pid"], CLONE_NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            go = files.pop("go")
+            if os.read(go, 1) != b"g":
+                os._exit(0)
+            os.close(go)
+            sock.close()
+            child.run(spec, files)
+        answer["pid"] = pid
+    except OSError as error:
+        answer.update(errno=error.errno, message=str(error))
+    try:
+        wire.send(sock, wire.encode(answer))
+    finally:
+        os._exit(0)
