@@ -116,7 +116,7 @@ def slice_service(endpoint_slice: Obj) -> str | None:
 def endpoints(
     slices: Iterable[Obj], family: Family, node_name: str
 ) -> Mapping[tuple[str, Protocol], tuple[Endpoint, ...]]:
-    """The endpoints of one Service by (port name, protocol), from all its EndpointSlices, sorted as upstream sorts them.
+    """The endpoints of one Service by (port name, protocol), from all its EndpointSlices, in upstream's order.
 
     The same address in two slices (while one is moved to another) counts once, and as local if either says so.
     """

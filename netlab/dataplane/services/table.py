@@ -1,6 +1,6 @@
 """All Services and their endpoints as one node's proxy sees them, and what changed since it last looked.
 
-State, but no I/O: informers feed objects in, a back end takes the changes out. Each Service is computed once per change.
+State, but no I/O: informers feed objects in, a back end takes the changes out. A Service is computed once per change.
 """
 
 from __future__ import annotations
