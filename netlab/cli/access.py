@@ -39,7 +39,9 @@ def env_command(ctx: click.Context, output: str) -> None:
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
-@click.command("kubectl", context_settings=_PASS_ON, epilog="Example: klab kubectl get pods -A -o wide", add_help_option=False)
+@click.command(
+    "kubectl", context_settings=_PASS_ON, epilog="Example: klab kubectl get pods -A -o wide", add_help_option=False
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def kubectl_command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
@@ -52,7 +54,11 @@ def kubectl_command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     os.execve(program, ["kubectl", *arguments], environment)
 
 
-@click.command("exec", context_settings=_PASS_ON, epilog="Example: klab exec node1 -- ip route     klab exec client -- ping -c1 node1")
+@click.command(
+    "exec",
+    context_settings=_PASS_ON,
+    epilog="Example: klab exec node1 -- ip route     klab exec client -- ping -c1 node1",
+)
 @click.argument("where")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context

@@ -35,9 +35,13 @@ def ls(output: str) -> None:
 
 @image_command.command("add", epilog="Example: klab image add tool:1 --file ./tool:/bin/tool --entrypoint /bin/tool")
 @click.argument("name")
-@click.option("--rootfs", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A directory that is its root.")
+@click.option(
+    "--rootfs", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A directory that is its root."
+)
 @click.option("--file", "files", multiple=True, metavar="SRC:DST", help="Copy a file of this machine into the image.")
-@click.option("--base", type=click.Choice(["host", "empty"]), help="Over a view of this machine's programs, or nothing.")
+@click.option(
+    "--base", type=click.Choice(["host", "empty"]), help="Over a view of this machine's programs, or nothing."
+)
 @click.option("--entrypoint", "entrypoint", multiple=True, help="Program and leading arguments (repeat for each word).")
 @click.option("--cmd", "cmd", multiple=True, help="Default arguments (repeat for each word).")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Environment (repeat).")

@@ -44,7 +44,8 @@ def ls_command(output: str) -> None:
         click.echo("no labs; 'klab up' starts one")
     else:
         print_table(
-            ("NAME", "STATE", "API", "TOPOLOGY"), [(lab["name"], lab["state"], lab["api"], lab["topology"]) for lab in labs]
+            ("NAME", "STATE", "API", "TOPOLOGY"),
+            [(lab["name"], lab["state"], lab["api"], lab["topology"]) for lab in labs],
         )
 
 
@@ -149,7 +150,10 @@ def doctor_command(ctx: click.Context, output: str) -> None:
         marks = {True: "ok", False: "--"}
         print_table(
             ("", "CHECK", "FOUND", "NEEDED FOR"),
-            [("!!" if not c.ok and c.level == "required" else marks[c.ok], c.name, c.found, c.needed_for) for c in found],
+            [
+                ("!!" if not c.ok and c.level == "required" else marks[c.ok], c.name, c.found, c.needed_for)
+                for c in found
+            ],
         )
         for check in found:
             if not check.ok and check.remedy:

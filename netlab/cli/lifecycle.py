@@ -16,10 +16,16 @@ from netlab.sandbox.paths import known_labs
 
 @click.command("up", epilog="Example: klab up course     klab up my/lab.yaml --name exam     klab up wan --dry-run")
 @click.argument("topology", required=False)
-@click.option("--name", metavar="NAME", help="The lab's name (else the topology's); a name known from before comes back.")
+@click.option(
+    "--name", metavar="NAME", help="The lab's name (else the topology's); a name known from before comes back."
+)
 @click.option("--api-port", type=click.IntRange(1, 65535), help="Port of the API on 127.0.0.1 (else any free one).")
-@click.option("--upstream-timing", is_flag=True, help="Kubernetes' own periods (40 s until NotReady, …) instead of fast ones.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=START_TIMEOUT, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--upstream-timing", is_flag=True, help="Kubernetes' own periods (40 s until NotReady, …) instead of fast ones."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=START_TIMEOUT, show_default=True, help="Seconds to wait."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be made, in the words of ip, bridge and iptables-save.")
 @output_option
 def up_command(
@@ -88,7 +94,7 @@ def _print_summary(started: Started) -> None:
         click.echo(f"  {name:<16} {role:<14} {address}")
     if len(shown) > 12:
         click.echo(f"  … and {len(shown) - 12} more (klab status)")
-    click.echo("Next:  klab kubectl get nodes -o wide      or   eval \"$(klab env)\" && kubectl get pods -A")
+    click.echo('Next:  klab kubectl get nodes -o wide      or   eval "$(klab env)" && kubectl get pods -A')
 
 
 @click.command("down", epilog="Example: klab down     klab down course --purge     klab down --all")

@@ -35,7 +35,9 @@ def agent_config(
 def node_config(paths: LabPaths, topology: Topology, node: Node) -> NodeConfig:
     """One node of the topology as its agent sees it."""
     interface = topology.underlay_if(node.name)
-    mtu = next(link.mtu for link in topology.links for end in link.ends if (end.node, end.interface) == (node.name, interface))
+    mtu = next(
+        link.mtu for link in topology.links for end in link.ends if (end.node, end.interface) == (node.name, interface)
+    )
     serving = paths.pki / f"kubelet-{node.name}-serving"
     return NodeConfig(
         name=node.name,

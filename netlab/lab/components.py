@@ -47,7 +47,9 @@ def specs(paths: LabPaths, topology: Topology, upstream_timing: bool) -> list[Pr
     control_plane = topology.control_planes[0].name
     args = (paths.name, str(paths.state), str(paths.runtime), upstream_timing)
 
-    def component(name: str, *more: object, hold: tuple[str, ...] = (), node: str | None = control_plane) -> ProcessSpec:
+    def component(
+        name: str, *more: object, hold: tuple[str, ...] = (), node: str | None = control_plane
+    ) -> ProcessSpec:
         function = name.partition("-")[0] if name.startswith("agent") else name.replace("-", "_")
         return ProcessSpec(
             id=f"component/{name}",
@@ -119,7 +121,7 @@ def apiserver(name: str, state: str, runtime: str, upstream_timing: bool) -> Non
     node = topology.control_planes[0].name
     cluster = topology.cluster
     address = topology.node_ip(node)
-    names = tuple(dict.fromkeys(end.ip for end in topology.attachments(node) if end.ip)) + (node,)
+    names = (*dict.fromkeys(end.ip for end in topology.attachments(node) if end.ip), node)
     write_credentials(paths, topology, names)
     config = ApiServerConfig(
         state_dir=paths.state,

@@ -38,7 +38,9 @@ def write_credentials(paths: LabPaths, topology: Topology, server_names: Sequenc
         user, groups = pki.node_identity(node.name)
         _kubeconfig(node_kubeconfig(paths, node.name), inside, authority, f"kubelet-{node.name}", user, groups)
         addresses = [end.ip for end in topology.attachments(node.name) if end.ip]
-        pki.ensure_server(authority, f"kubelet-{node.name}-serving", f"system:node:{node.name}", [node.name, *addresses])
+        pki.ensure_server(
+            authority, f"kubelet-{node.name}-serving", f"system:node:{node.name}", [node.name, *addresses]
+        )
     pair = pki.ensure_client(authority, "admin", *pki.ADMIN)
     config = pki.kubeconfig(record.api_url, authority.ca.cert, pair, cluster=paths.name, user=f"{paths.name}-admin")
     write_atomically(paths.kubeconfig, yaml.safe_dump(config, sort_keys=False))

@@ -26,6 +26,8 @@ from netlab.topology.model import Topology
 
 log = logging.getLogger("netlab.labd")
 
+OWN_ID = "component/labd"
+
 
 def main(name: str, state: str, runtime: str, upstream_timing: bool, began: float) -> None:
     """The target of labd's ProcessSpec."""
@@ -61,7 +63,10 @@ class Labd:
 
     async def _start(self) -> None:
         init = await InitClient.connect()
-        known = {process.id for process in await init.list("component/")}
+        known = {process.id: process for process in await init.list("component/") if process.id != OWN_ID}
+        for process in known.values():
+            if process.exit is not None and process.id.endswith("/addons"):
+                await init.forget(process.id)  # it ends when all is well; started again, it says so again
         await asyncio.to_thread(self._underlay)
         await self._end("substrate")
         apiserver, *others = specs(self.paths, self.topology, self.upstream_timing)
@@ -83,10 +88,8 @@ class Labd:
 
     async def _spawn(self, init: InitClient, spec: ProcessSpec) -> None:
         try:
-            if spec.id.endswith("/addons"):
-                await init.forget(spec.id)  # it ends when all is well, and says so again
             await init.spawn(spec)
-        except (AlreadyExists, StillRunning):
+        except AlreadyExists:
             log.info("%s runs already", spec.id)
 
     async def _phase(self, name: str) -> None:

@@ -16,6 +16,7 @@ from netlab import __version__
 from netlab.api.types import Obj
 from netlab.lab.bus import ask
 from netlab.lab.components import ZYGOTE_MODULES
+from netlab.lab.labd import OWN_ID
 from netlab.lab.progress import PHASES
 from netlab.lab.record import LabError, LabRecord, load_record, save_record, write_atomically
 from netlab.sandbox.launch import LabRunning, Launched, destroy, launch, running_pid
@@ -94,7 +95,7 @@ def choose(options: UpOptions) -> tuple[LabPaths, Topology, str]:
 
 
 def wait_ready(paths: LabPaths, on_progress: Callable[[Obj], None], timeout: float) -> Obj:
-    """Follow labd's progress until the lab is ready. LabError with the reason when it fails, ends, or takes too long."""
+    """Follow labd's progress until the lab is ready. LabError says why when it fails, ends, or takes too long."""
     deadline = time.monotonic() + timeout
     last: Obj = {"phases": []}
     while time.monotonic() < deadline:
@@ -202,7 +203,9 @@ def _control_socket(paths: LabPaths) -> socket.socket:
         control.bind(str(paths.control_socket))
     except OSError as error:
         control.close()
-        raise LabError(f"{paths.control_socket}: {error.strerror}; set XDG_RUNTIME_DIR to a shorter, writable path") from None
+        raise LabError(
+            f"{paths.control_socket}: {error.strerror}; set XDG_RUNTIME_DIR to a shorter, writable path"
+        ) from None
     finally:
         os.umask(old)
     control.listen(64)
@@ -211,7 +214,7 @@ def _control_socket(paths: LabPaths) -> socket.socket:
 
 def _launch(paths: LabPaths, options: UpOptions, began: float, api: socket.socket, control: socket.socket) -> Launched:
     labd = ProcessSpec(
-        id="component/labd",
+        id=OWN_ID,
         target="netlab.lab.labd:main",
         args=(paths.name, str(paths.state), str(paths.runtime), options.upstream_timing, began),
         hold=("control",),

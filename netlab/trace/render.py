@@ -54,7 +54,9 @@ def story(
             what = summary(frame.packet)
             if frame.packet.inner is not None:
                 what = f"{outer(frame.packet)} ▸ {what}"
-            lines.append(f"  {(frame.time - start) * 1e6:7.0f} µs  {where}  ttl {frame.packet.innermost.ttl:3d}  {what}")
+            lines.append(
+                f"  {(frame.time - start) * 1e6:7.0f} µs  {where}  ttl {frame.packet.innermost.ttl:3d}  {what}"
+            )
         lines.append("")
     return "\n".join(lines)
 

@@ -1,0 +1,5 @@
+"""`python -m netlab.cli` is `klab`."""
+
+from netlab.cli import main
+
+main()
