@@ -1,38 +1,102 @@
-"""iptables rules of a namespace, written and read as text."""
+"""iptables rules of a namespace, written and read as text.
+
+`iptables-restore` is the only interface that both back ends share and that replaces a table in one transaction. In a
+user namespace the nft back end's transaction is bounded by the socket buffer (about 1,000 Services): what is refused as
+too long is repeated in pieces, chains first, which is no longer atomic; the legacy back end has no such bound, and is
+ten times faster on a full restore. Each namespace has a lock file of its own under the lab's /run, so that nodes do not
+wait for each other.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+from functools import cache
 from typing import Literal
 
+from netlab.kernel import command, features
+from netlab.kernel.errors import CommandFailed
 from netlab.kernel.netns import NetNs
 
 Backend = Literal["legacy", "nft"]
 
+PIECE = 400
+"""Rules per piece when a transaction was too long for the socket buffer."""
+ATTEMPTS = 3
+"""The legacy tables are read, changed and written back; another writer in between makes the kernel refuse."""
 
+
+@cache
 def default_backend() -> Backend:
-    """Legacy where the kernel and the machine have it (ten times faster on a full restore), else nft."""
-    raise NotImplementedError
+    """Legacy where the kernel and the machine have it, else nft."""
+    return "legacy" if features.has("iptables_legacy") else "nft"
 
 
 def restore(
     ns: NetNs, text: str, *, noflush: bool = True, counters: bool = False, backend: Backend | None = None
 ) -> None:
     """`iptables-restore [--noflush] [--counters]` of `text`. CommandFailed names the line it complained about."""
-    raise NotImplementedError
+    chosen = backend or default_backend()
+    options = [*(["--noflush"] if noflush else []), *(["--counters"] if counters else [])]
+    try:
+        _run(ns, chosen, "restore", options, text)
+    except CommandFailed as problem:
+        if "essage too long" not in problem.stderr:
+            raise
+        for number, piece in enumerate(pieces(text)):
+            more = options if number == 0 or noflush else [*options, "--noflush"]
+            _run(ns, chosen, "restore", more, piece)
 
 
 def save(ns: NetNs, *, table: str = "", counters: bool = False, backend: Backend | None = None) -> str:
     """`iptables-save [-t table] [-c]`."""
-    raise NotImplementedError
+    options = [*(["-t", table] if table else []), *(["-c"] if counters else [])]
+    return _run(ns, backend or default_backend(), "save", options, "")
 
 
 async def restore_async(
     ns: NetNs, text: str, *, noflush: bool = True, counters: bool = False, backend: Backend | None = None
 ) -> None:
     """`restore` without blocking the event loop."""
-    raise NotImplementedError
+    await asyncio.to_thread(restore, ns, text, noflush=noflush, counters=counters, backend=backend)
 
 
 async def save_async(ns: NetNs, *, table: str = "", counters: bool = False, backend: Backend | None = None) -> str:
     """`save` without blocking the event loop."""
-    raise NotImplementedError
+    return await asyncio.to_thread(save, ns, table=table, counters=counters, backend=backend)
+
+
+def _run(ns: NetNs, backend: Backend, verb: str, options: list[str], text: str) -> str:
+    program = f"iptables-{backend}-{verb}"
+    if command.find(program) is None:
+        program = f"iptables-{verb}"  # distributions with one back end only
+    env = {**os.environ, "XTABLES_LOCKFILE": f"/run/xtables-{ns.name.replace('/', '_')}.lock"}
+    wait = ["-w", "10"] if verb == "restore" else []
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return command.run(ns, [program, *wait, *options], text, env=env)
+        except CommandFailed as problem:
+            if attempt == ATTEMPTS or "Resource temporarily unavailable" not in problem.stderr:
+                raise
+    raise AssertionError("unreachable")
+
+
+def pieces(text: str) -> list[str]:
+    """The same rules as several inputs: each table's chains once, at its beginning, then some rules at a time."""
+    found: list[str] = []
+    table, chains, rules = "", list[str](), list[str]()
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table, chains, rules = line, [], []
+        elif line.startswith(":"):
+            chains.append(line)
+        elif line == "COMMIT":
+            found += [_input(table, chains[i : i + PIECE]) for i in range(0, len(chains), PIECE)]
+            found += [_input(table, rules[i : i + PIECE]) for i in range(0, len(rules), PIECE)]
+        elif line and not line.startswith("#"):
+            rules.append(line)
+    return found
+
+
+def _input(table: str, lines: list[str]) -> str:
+    return "\n".join([table, *lines, "COMMIT"]) + "\n"

@@ -144,8 +144,7 @@ def many(names: Iterable[str], *, pin: bool = True, sysctls: Mapping[str, str] |
 
 
 def _create_chunk(made: list[NetNs], names: Sequence[str], pin: bool, sysctls: Mapping[str, str]) -> None:
-    for name in names:
-        made.append(_create_here(name, pin, sysctls))
+    made.extend(_create_here(name, pin, sysctls) for name in names)  # those before a failure are kept
 
 
 def _create_here(name: str, pin: bool, sysctls: Mapping[str, str]) -> NetNs:

@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from netlab.dataplane.model import NodeState
+from netlab.dataplane.model import NodeState, Sysctl
+from netlab.kernel import addresses, links, neighbours, routes
 from netlab.kernel.netns import NetNs
 
 
 def observe(ns: NetNs, *, sysctls: Iterable[str] = ()) -> NodeState:
-    """The namespace's state. IPv4 only, main table only; `sysctls` are read where the kernel has them."""
-    raise NotImplementedError
+    """The namespace's state, from five dumps. IPv4 only, main table only.
+
+    `sysctls` names the settings to read; those that the kernel lacks are left out. Neighbours include what ARP has
+    learnt, with its state; routes include the kernel's own (protocol "kernel").
+    """
+    netlink = ns.netlink
+    found = netlink.dump(links.GET_ALL, "links")
+    names = {links.index_of(reply): links.name_of(reply) for reply in found}
+    found_routes = (routes.decode(reply, names) for reply in netlink.dump(routes.GET_ALL, "routes"))
+    found_neighbours = (neighbours.decode(reply, names) for reply in netlink.dump(neighbours.GET_ALL, "neighbours"))
+    found_fdb = (neighbours.decode_fdb(reply, names) for reply in netlink.dump(neighbours.GET_FDB, "fdb"))
+    return NodeState(
+        links=tuple(links.decode(reply, names) for reply in found),
+        addresses=tuple(addresses.decode(reply, names) for reply in netlink.dump(addresses.GET_ALL, "addresses")),
+        routes=tuple(route for route in found_routes if route is not None),
+        neighbours=tuple(entry for entry in found_neighbours if entry is not None),
+        fdb=tuple(entry for entry in found_fdb if entry is not None),
+        sysctls=read_sysctls(ns, sysctls),
+    )
+
+
+def read_sysctls(ns: NetNs, names: Iterable[str]) -> tuple[Sysctl, ...]:
+    """The settings of those names that the kernel has, in one visit to the namespace."""
+    wanted = tuple(names)
+    if not wanted:
+        return ()
+
+    def read() -> tuple[Sysctl, ...]:
+        found = []
+        for name in wanted:
+            try:
+                value = Path("/proc/sys", Sysctl(name, "").path).read_text().strip()
+            except FileNotFoundError:
+                continue
+            found.append(Sysctl(name, value))
+        return tuple(found)
+
+    return ns.run(read)

@@ -1,0 +1,62 @@
+"""Neighbour (ARP) and VXLAN forwarding entries as netlink messages, and back."""
+
+from __future__ import annotations
+
+from netlab.dataplane.model import Fdb, Neighbour
+from netlab.kernel import netlink as nl
+from netlab.kernel import rtnl as rt
+from netlab.kernel.links import Index
+
+_REPLACE = nl.NLM_F_CREATE | nl.NLM_F_REPLACE
+
+
+def add(neighbour: Neighbour, index: Index) -> bytes:
+    """Write an entry, over one that may be there."""
+    body = rt.NDMSG.pack(rt.AF_INET, index(neighbour.dev), rt.NEIGHBOUR_NUMBERS[neighbour.state], 0, 0)
+    attributes = (nl.attr(rt.NDA_DST, nl.ip_bytes(neighbour.ip)), nl.attr(rt.NDA_LLADDR, nl.mac_bytes(neighbour.mac)))
+    return nl.message(rt.RTM_NEWNEIGH, _REPLACE, body, *attributes)
+
+
+def delete(neighbour: Neighbour, index: Index) -> bytes:
+    """Delete an entry."""
+    body = rt.NDMSG.pack(rt.AF_INET, index(neighbour.dev), 0, 0, 0)
+    return nl.message(rt.RTM_DELNEIGH, 0, body, nl.attr(rt.NDA_DST, nl.ip_bytes(neighbour.ip)))
+
+
+def add_fdb(entry: Fdb, index: Index) -> bytes:
+    """Write a forwarding entry, over one that may be there for the same MAC."""
+    body = rt.NDMSG.pack(rt.AF_BRIDGE, index(entry.dev), rt.NUD_NOARP | rt.NUD_PERMANENT, rt.NTF_SELF, 0)
+    return nl.message(rt.RTM_NEWNEIGH, _REPLACE, body, *_fdb(entry))
+
+
+def delete_fdb(entry: Fdb, index: Index) -> bytes:
+    """Delete a forwarding entry."""
+    body = rt.NDMSG.pack(rt.AF_BRIDGE, index(entry.dev), 0, rt.NTF_SELF, 0)
+    return nl.message(rt.RTM_DELNEIGH, 0, body, *_fdb(entry))
+
+
+def _fdb(entry: Fdb) -> tuple[bytes, bytes]:
+    return nl.attr(rt.NDA_LLADDR, nl.mac_bytes(entry.mac)), nl.attr(rt.NDA_DST, nl.ip_bytes(entry.dst))
+
+
+GET_ALL = nl.message(rt.RTM_GETNEIGH, 0, rt.NDMSG.pack(rt.AF_INET, 0, 0, 0, 0))
+GET_FDB = nl.message(rt.RTM_GETNEIGH, 0, rt.NDMSG.pack(rt.AF_BRIDGE, 0, 0, 0, 0))
+
+
+def decode(reply: nl.Message, names: dict[int, str]) -> Neighbour | None:
+    """The entry in an RTM_NEWNEIGH message; None where it has no address yet or is no ARP entry (loopback)."""
+    _, index, state, _, _ = rt.NDMSG.unpack_from(reply.body)
+    found = nl.attributes(reply.body, rt.NDMSG.size)
+    if state & rt.NUD_NOARP or rt.NDA_LLADDR not in found:
+        return None
+    ip, mac = nl.ip_text(found[rt.NDA_DST]), nl.mac_text(found[rt.NDA_LLADDR])
+    return Neighbour(names.get(index, f"if{index}"), ip, mac, rt.NEIGHBOUR_STATES.get(state, str(state)))
+
+
+def decode_fdb(reply: nl.Message, names: dict[int, str]) -> Fdb | None:
+    """The VXLAN forwarding entry in the message; None for the bridge's own entries, which have no destination."""
+    family, index, _, _, _ = rt.NDMSG.unpack_from(reply.body)
+    found = nl.attributes(reply.body, rt.NDMSG.size)
+    if family != rt.AF_BRIDGE or len(found.get(rt.NDA_DST, b"")) != 4:
+        return None
+    return Fdb(names.get(index, f"if{index}"), nl.mac_text(found[rt.NDA_LLADDR]), nl.ip_text(found[rt.NDA_DST]))
