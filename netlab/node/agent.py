@@ -2,18 +2,128 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
+from netlab.api.timing import timing
 from netlab.client.client import Client
+from netlab.client.events import EventRecorder
+from netlab.client.informer import Informer
+from netlab.client.kinds import NODES
+from netlab.client.kubeconfig import load
+from netlab.client.transport import AiohttpTransport
+from netlab.dataplane.nodes import NodeNet
 from netlab.node.config import AgentConfig, NodeConfig
+from netlab.node.kubelet.kubelet import Kubelet
+from netlab.node.kubelet.ports import NodeContext
+from netlab.node.network import NetworkThread, NodeNetwork, PodSockets
+from netlab.node.overlay import Overlay, flannel_annotations
+from netlab.node.registration import Registration
 from netlab.runtime.contract import Runtime
+
+log = logging.getLogger(__name__)
 
 
 class StartProxy(Protocol):
     """The narrow hook by which the service proxy is started on a node: runs until cancelled."""
 
     def __call__(self, node: NodeConfig, agent: AgentConfig, client: Client) -> Awaitable[None]: ...
+
+
+def node_client(node: NodeConfig, network: NodeNetwork) -> Client:
+    """The node's client: its certificate, its network namespace."""
+    url, tls, token = load(node.kubeconfig)
+
+    def open_socket(info: Any) -> Any:
+        family, kind, proto = info[0], info[1], info[2]
+        sock = network.socket(family, kind, proto)
+        sock.setblocking(False)
+        return sock
+
+    return Client(AiohttpTransport(url, tls, token, open_socket))
+
+
+class HostedNode:
+    """Everything of one node."""
+
+    def __init__(self, node: NodeConfig, agent: AgentConfig, runtime: Runtime, thread: NetworkThread) -> None:
+        self.config, self.agent = node, agent
+        self.network = NodeNetwork(node.netns, thread)
+        self.client = node_client(node, self.network)
+        times = timing(agent.upstream_timing)
+        self.recorder = EventRecorder(self.client, "kubelet", host=node.name)
+        self.context = NodeContext(
+            config=node,
+            agent=agent,
+            timing=times,
+            client=self.client,
+            recorder=self.recorder,
+            runtime=runtime,
+            wiring=self.network,
+            sockets=self.network,
+            pod_sockets=PodSockets,
+        )
+        self.nodes = Informer(self.client, NODES, timing=times)
+        self.registration = Registration(self.context, flannel_annotations(node, agent.overlay))
+        self.overlay = Overlay(node, agent, self.network, times.overlay_resync, self._network_ready)
+        self.kubelet = Kubelet(self.context, self.nodes)
+        self._kubelet_started = asyncio.Event()
+
+    def _network_ready(self, net: NodeNet) -> None:
+        for uid, ip in self.kubelet.adopted():
+            self.network.adopt(uid, ip)
+        self.kubelet.network_ready(net.pod_cidr)
+        self.registration.network_up()
+
+    async def run(self, start_proxy: StartProxy | None, listening: Callable[[], None]) -> None:
+        """Until cancelled."""
+        from netlab.node.kubelet.server import KubeletServer
+
+        server = KubeletServer(self.context, self.kubelet)
+        await server.start()
+        listening()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._kubelet())
+                group.create_task(self._register())
+                if start_proxy is not None:
+                    group.create_task(_keep(f"proxy of {self.config.name}", start_proxy, self))
+        finally:
+            await server.close()
+            await self.close()
+
+    async def _kubelet(self) -> None:
+        await self.kubelet.start()
+        self._kubelet_started.set()
+
+    async def _register(self) -> None:
+        self.overlay.watch(self.nodes)
+        self.nodes.start()
+        await self.registration.register()
+        await self._kubelet_started.wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.registration.run())
+            group.create_task(self.overlay.run())
+
+    async def close(self) -> None:
+        """Let go of everything; pods and network stay as they are."""
+        await self.kubelet.close()
+        await self.nodes.stop()
+        await self.recorder.close()
+        await self.client.close()
+        self.network.close()
+
+
+async def _keep(what: str, start_proxy: StartProxy, node: HostedNode) -> None:
+    """Run the proxy for ever: a crash is logged and it is started again."""
+    while True:
+        try:
+            await start_proxy(node.config, node.agent, node.client)
+        except Exception:
+            log.exception("%s", what)
+        await asyncio.sleep(0.5)
 
 
 async def run_agent(
@@ -27,4 +137,18 @@ async def run_agent(
 
     Idempotent: a new agent adopts the pods its runtime still lists, and the network it finds.
     """
-    raise NotImplementedError
+    thread = NetworkThread()
+    waiting = len(config.nodes)
+
+    def listening() -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            ready()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for node in config.nodes:
+                group.create_task(HostedNode(node, config, runtime, thread).run(start_proxy, listening))
+    finally:
+        thread.close()

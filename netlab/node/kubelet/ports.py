@@ -1,0 +1,86 @@
+"""What the kubelet needs of the world around it, as narrow protocols, and the bundle that carries them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from netlab.api.timing import Timing
+from netlab.api.types import Obj
+from netlab.client.client import Client
+from netlab.node.config import AgentConfig, NodeConfig
+from netlab.runtime.contract import Runtime
+
+
+class Recorder(Protocol):
+    """Events about objects; never blocks, never raises."""
+
+    def event(
+        self, obj: Obj, type_: str, reason: str, message: str, *, field_path: str = "", action: str = ""
+    ) -> None: ...
+
+
+class PodWiring(Protocol):
+    """The pods' network namespaces of one node."""
+
+    async def attach(self, uid: str, ip: str) -> str:
+        """Make the pod's namespace and join it to the node's bridge; the namespace's path. Raises OSError."""
+        ...
+
+    async def detach(self, uid: str) -> None:
+        """Take it away again; nothing there is no error."""
+        ...
+
+    def netns_path(self, uid: str) -> str:
+        """Where the pod's namespace is pinned."""
+        ...
+
+
+class Sockets(Protocol):
+    """Opens sockets inside one network namespace."""
+
+    def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket: ...
+
+
+@dataclass(slots=True)
+class NodeContext:
+    """One node, as everything in its kubelet sees it. Shared by all its pod workers; `clock` is wall time."""
+
+    config: NodeConfig
+    agent: AgentConfig
+    timing: Timing
+    client: Client
+    recorder: Recorder
+    runtime: Runtime
+    wiring: PodWiring
+    sockets: Sockets
+    pod_sockets: Callable[[str], Sockets]
+    clock: Callable[[], float] = time.time
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def host_ips(self) -> tuple[str, ...]:
+        return (self.config.ip,)
+
+    @property
+    def netns_path(self) -> str:
+        return f"/run/netns/{self.config.netns}"
+
+    def pod_dir(self, uid: str) -> Path:
+        """Volumes and small files of one pod (on disk)."""
+        return self.agent.pods_path / "data" / uid
+
+    def memory_dir(self, uid: str) -> Path:
+        """The same, on the lab's tmpfs: secrets, tokens, emptyDirs with medium Memory."""
+        return Path(self.agent.memory_dir) / uid
+
+    def log_dir(self, namespace: str, name: str, uid: str) -> Path:
+        """`<pods>/log/<ns>_<pod>_<uid>`; below it `<container>/<attempt>.log`."""
+        return self.agent.pods_path / "log" / f"{namespace}_{name}_{uid}"

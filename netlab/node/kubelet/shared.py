@@ -1,0 +1,35 @@
+"""What the pod workers of one node share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from netlab.node.kubelet.backoff import Backoff
+from netlab.node.kubelet.eventtext import PodEvents
+from netlab.node.kubelet.ipam import HostLocal
+from netlab.node.kubelet.ports import NodeContext
+from netlab.node.kubelet.sources import ObjectSource
+
+
+@dataclass(slots=True)
+class Shared:
+    """`ipam` is None until the node has its podCIDR and its bridge; `network_up` says when.
+
+    `slots` bounds how many pods of the node are being started at once. `node_hosts` and `node_resolver` are the texts of
+    the node's own /etc/hosts and /etc/resolv.conf. `on_gone(uid)` is called when a pod's last trace is removed.
+    """
+
+    context: NodeContext
+    source: ObjectSource
+    events: PodEvents
+    backoff: Backoff
+    image_backoff: Backoff
+    slots: asyncio.Semaphore
+    allocatable: Mapping[str, str]
+    on_gone: Callable[[str], None]
+    ipam: HostLocal | None = None
+    network_up: asyncio.Event = field(default_factory=asyncio.Event)
+    node_hosts: str = ""
+    node_resolver: str = ""

@@ -1,0 +1,181 @@
+"""The overlay agent of one node, in Flannel's words: what flanneld does with the kube subnet manager.
+
+It publishes the node's VTEP in annotations, watches Nodes for everybody else's, and keeps bridge, VXLAN device, routes,
+neighbours and forwarding entries what `netlab.dataplane` says. A peer's event costs one peer's entries; now and then,
+and at the start, the whole is compared with what the kernel has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+from netlab.api.types import Obj
+from netlab.client.informer import Informer
+from netlab.dataplane import masquerade
+from netlab.dataplane.diff import diff
+from netlab.dataplane.model import NodeState, Plan
+from netlab.dataplane.nodes import NodeNet, vtep_mac
+from netlab.dataplane.overlay import BACKENDS, node_network, overlay_owned
+from netlab.kernel.errors import CommandFailed, KernelError
+from netlab.node.config import AgentConfig, NodeConfig
+from netlab.node.network import NodeNetwork
+
+log = logging.getLogger(__name__)
+
+PREFIX = "flannel.alpha.coreos.com/"
+VNI = 1
+
+
+def flannel_annotations(config: NodeConfig, backend: str) -> dict[str, str]:
+    """What flanneld writes on its Node."""
+    data = json.dumps({"VNI": VNI, "VtepMAC": vtep_mac(config.name)}, separators=(",", ":"))
+    return {
+        PREFIX + "backend-data": data if backend == "vxlan" else "null",
+        PREFIX + "backend-type": backend,
+        PREFIX + "kube-subnet-manager": "true",
+        PREFIX + "public-ip": config.ip,
+    }
+
+
+def node_net(node: Obj, backend: str, underlay_if: str = "eth0", mtu: int = 1500) -> NodeNet | None:
+    """A Node as the data plane sees it; None while it has no podCIDR or has not published its address.
+
+    As Flannel: a node whose annotations are not there, or are another backend's, is not a peer.
+    """
+    cidr = (node.get("spec") or {}).get("podCIDR")
+    notes = node["metadata"].get("annotations") or {}
+    ip = notes.get(PREFIX + "public-ip-overwrite") or notes.get(PREFIX + "public-ip")
+    if not cidr or not ip or notes.get(PREFIX + "backend-type") != backend:
+        return None
+    mac = ""
+    if backend == "vxlan":
+        try:
+            IPv4Address(ip)
+            mac = str(json.loads(notes[PREFIX + "backend-data"])["VtepMAC"])
+        except (KeyError, ValueError, TypeError) as problem:
+            log.warning("node %s has unreadable overlay annotations: %s", node["metadata"]["name"], problem)
+            return None
+    return NodeNet(node["metadata"]["name"], cidr, ip, underlay_if, mtu, backend, mac)  # type: ignore[arg-type]
+
+
+class Overlay:
+    """One node's. `on_ready(net)` is called once, when the node's own bridge and device are there."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        agent: AgentConfig,
+        network: NodeNetwork,
+        resync: float,
+        on_ready: Callable[[NodeNet], None],
+    ) -> None:
+        self._config, self._agent, self._network = config, agent, network
+        self._resync, self._on_ready = resync, on_ready
+        self._own: NodeNet | None = None
+        self._peers: dict[str, NodeNet] = {}
+        self._changed: set[str] = set()
+        self._applied: dict[str, NodeNet] = {}
+        self._wake = asyncio.Event()
+        self._ready = False
+        self._all_dirty = True
+
+    def watch(self, nodes: Informer) -> None:
+        """Follow the Nodes of this informer."""
+        nodes.add_handler(self._seen, lambda _, new: self._seen(new), self._lost)
+
+    def _seen(self, node: Obj) -> None:
+        name = node["metadata"]["name"]
+        net = node_net(node, self._agent.overlay, self._config.interface, self._config.mtu)
+        if name == self._config.name:
+            if net is not None and net != self._own:
+                self._own = net
+                self._wake.set()
+        elif net != self._peers.get(name):
+            if net is None:
+                del self._peers[name]
+            else:
+                self._peers[name] = net
+            self._changed.add(name)
+            self._wake.set()
+
+    def _lost(self, node: Obj) -> None:
+        name = node["metadata"]["name"]
+        if self._peers.pop(name, None) is not None:
+            self._changed.add(name)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            whole = False
+            try:
+                async with asyncio.timeout(self._resync if self._ready else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                whole = True
+            self._wake.clear()
+            try:
+                await self._sync(whole)
+            except (KernelError, CommandFailed, OSError) as problem:
+                log.warning("overlay of %s: %s", self._config.name, problem)
+                self._all_dirty = True
+                await asyncio.sleep(0.5)
+                self._wake.set()
+
+    async def _sync(self, whole: bool) -> None:
+        own = self._own
+        if own is None:
+            return
+        if whole or self._all_dirty or own != self._network.net:
+            await self._sync_all(own)
+            return
+        changed, self._changed = self._changed, set()
+        old = _peer_state(own, [self._applied[n] for n in changed if n in self._applied])
+        new = _peer_state(own, [self._peers[n] for n in changed if n in self._peers])
+        await self._apply(diff(old, new, overlay_owned(self._agent.cluster_cidr)), changed)
+
+    async def _sync_all(self, own: NodeNet) -> None:
+        """Everything, against what the kernel has: adopts what an earlier agent made, repairs what was touched."""
+        self._all_dirty = True
+        changed = set(self._peers) | set(self._applied)
+        self._changed -= changed
+        desired = node_network(own, list(self._peers.values()))
+        observed = await self._network.observe([sysctl.name for sysctl in desired.sysctls])
+        plan = diff(observed, desired, overlay_owned(self._agent.cluster_cidr))
+        if plan and self._ready:
+            log.info("overlay of %s repaired:\n%s", self._config.name, plan)
+        await self._apply(plan, changed)
+        self._network.net = own
+        if not self._ready:
+            self._ready = True
+            self._on_ready(own)
+            await self._masquerade(own)
+        self._all_dirty = False
+
+    async def _apply(self, plan: Plan, names: set[str]) -> None:
+        if plan:
+            await self._network.apply(plan)
+        for name in names:
+            if name in self._peers:
+                self._applied[name] = self._peers[name]
+            else:
+                self._applied.pop(name, None)
+
+    async def _masquerade(self, own: NodeNet) -> None:
+        """Flannel's two chains. Late by a few ms on purpose: pods may start meanwhile."""
+        from netlab.kernel import iptables
+
+        cidr = self._agent.cluster_cidr
+        rules = (*masquerade.masquerade_rules(own.pod_cidr, cidr), *masquerade.forward_rules(cidr))
+        present = frozenset((await iptables.save_async(self._network.ns)).splitlines())
+        await iptables.restore_async(self._network.ns, masquerade.restore_text(rules, present=present), noflush=True)
+
+
+def _peer_state(own: NodeNet, peers: list[NodeNet]) -> NodeState:
+    """Only the entries for peers: the devices themselves are not touched by a peer's event."""
+    state = BACKENDS[own.backend](own, peers)
+    return NodeState(routes=state.routes, neighbours=state.neighbours, fdb=state.fdb)
