@@ -1,5 +1,9 @@
 """A local, indexed copy of a collection, kept true by list and watch, and handlers called for each change.
 
+Who writes through `observe` and `observe_deleted` reads its own writes: the answer of a create, update or delete is in
+the store at once, and the watch's later word of the same version is silent. That is what keeps a controller from acting
+twice on a stale cache (upstream counts expectations for the same end).
+
 It resumes from the last resourceVersion, lists anew after 410, and waits with a bounded, jittered back-off while there
 is no server; once the server is back everything converges by itself. Objects are shared and read-only.
 """
@@ -10,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
@@ -27,6 +32,9 @@ OnAdd: TypeAlias = Callable[[Obj], None]
 OnUpdate: TypeAlias = Callable[[Obj, Obj], None]
 OnDelete: TypeAlias = Callable[[Obj], None]
 IndexFunc: TypeAlias = Callable[[Obj], Iterable[str]]
+
+GONE_REMEMBERED = 1024
+"""How many uids are remembered as deleted, so that a late answer to a write does not bring one back."""
 
 STEADY = 1.0
 """A watch that stayed open for so many seconds was a good one: the back-off starts anew."""
@@ -58,6 +66,7 @@ class Informer:
         self._indexes: dict[str, tuple[IndexFunc, dict[str, dict[str, Obj]]]] = {}
         self._handlers: list[tuple[OnAdd | None, OnUpdate | None, OnDelete | None]] = []
         self._version: str | None = None
+        self._gone: deque[str] = deque(maxlen=GONE_REMEMBERED)
         self._synced = asyncio.Event()
         self._last_error = "no request was answered yet"
         self._tasks: list[asyncio.Task[None]] = []
@@ -86,6 +95,25 @@ class Informer:
         if on_add:
             for obj in list(self._items.values()):
                 _call(on_add, obj)
+
+    def observe(self, obj: Obj) -> None:
+        """Take the answer to a create, update or patch into the store, unless something newer is there."""
+        if self._transform:
+            obj = self._transform(obj)
+        key = key_of(obj)
+        known = self._items.get(key)
+        if known is not None and not _newer(obj, known):
+            return
+        if obj["metadata"].get("uid") in self._gone:
+            return
+        self._put(key, obj)
+
+    def observe_deleted(self, obj: Obj) -> None:
+        """Take into account that a delete call removed this object at once (it had no grace period or finalizer)."""
+        key = key_of(obj)
+        known = self._items.get(key)
+        if known is not None and known["metadata"].get("uid") == obj["metadata"].get("uid"):
+            self._drop(key, known)
 
     def start(self) -> None:
         """Start the list-and-watch task. Idempotent."""
@@ -180,20 +208,30 @@ class Informer:
 
     def _apply(self, type_: str, obj: Obj) -> None:
         key = key_of(obj)
+        known = self._items.get(key)
         if type_ == "DELETED":
-            old = self._items.pop(key, None)
-            if old is not None:
-                self._unindex(key, old)
-            self._deleted(self._transform(obj) if self._transform else obj)
+            if known is not None and known["metadata"].get("uid") == obj["metadata"].get("uid"):
+                self._drop(key, self._transform(obj) if self._transform else obj)
+            return
+        if known is not None:
+            if not _newer(obj, known):
+                return
+        elif obj["metadata"].get("uid") in self._gone:
             return
         self._put(key, self._transform(obj) if self._transform else obj)
+
+    def _drop(self, key: str, last: Obj) -> None:
+        """Take a key out; `last` is what the handlers are told."""
+        self._unindex(key, self._items.pop(key))
+        self._gone.append(last["metadata"].get("uid", ""))
+        for _, _, on_delete in self._handlers:
+            if on_delete:
+                _call(on_delete, last)
 
     def _put(self, key: str, obj: Obj) -> None:
         old = self._items.get(key)
         if old is not None and old["metadata"].get("uid") != obj["metadata"].get("uid"):
-            self._unindex(key, old)
-            del self._items[key]
-            self._deleted(old)
+            self._drop(key, old)
             old = None
         self._items[key] = obj
         if old is not None:
@@ -217,18 +255,11 @@ class Informer:
                     if not bucket:
                         del buckets[value]
 
-    def _deleted(self, obj: Obj) -> None:
-        for _, _, on_delete in self._handlers:
-            if on_delete:
-                _call(on_delete, obj)
-
     def _replace(self, items: list[Obj]) -> None:
         """Make the store equal a fresh list; handlers hear of the differences only."""
         fresh = {key_of(obj) for obj in items}
         for key in [key for key in self._items if key not in fresh]:
-            old = self._items.pop(key)
-            self._unindex(key, old)
-            self._deleted(old)
+            self._drop(key, self._items[key])
         for obj in items:
             key = key_of(obj)
             known = self._items.get(key)
@@ -242,6 +273,17 @@ class Informer:
                 for _, on_update, _ in self._handlers:
                     if on_update:
                         _call(on_update, obj, obj)
+
+
+def _newer(obj: Obj, known: Obj) -> bool:
+    """Whether `obj` is a later state than `known`, or another object of that name."""
+    new, old = obj["metadata"], known["metadata"]
+    if new.get("uid") != old.get("uid"):
+        return True
+    try:
+        return int(new["resourceVersion"]) > int(old["resourceVersion"])
+    except (KeyError, ValueError):
+        return True
 
 
 def _call(handler: Callable[..., None], *args: Obj) -> None:

@@ -1,0 +1,1 @@
+"""Deployments: roll ReplicaSets (upstream pkg/controller/deployment). `plan` decides, `controller` writes."""
