@@ -36,6 +36,8 @@ class ApiServerConfig:
     history_seconds: float = 300.0
     """How long deleted and superseded versions can be watched and listed, as etcd's compaction interval upstream."""
     bookmark_seconds: float = 60.0
+    default_toleration_seconds: int = 300
+    """How long pods tolerate a node that is not ready or unreachable, unless they say otherwise."""
     static_tokens: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     """Bearer token → (user, groups)."""
 

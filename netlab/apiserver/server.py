@@ -1,8 +1,35 @@
-"""The only file with sockets: TLS, listening, HTTP by aiohttp, and an orderly end."""
+"""The only file with listening sockets: TLS, HTTP by aiohttp on its low-level server, and an orderly end.
 
+aiohttp's `web.Server` parses requests and writes responses; routing, errors and content are ours. A watch writes its
+frames straight to the transport. A connection that is handed on (exec, port-forward) leaves aiohttp: see `tunnel.py`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
 from collections.abc import Callable
 
+from aiohttp import web
+
+from netlab.api import errors
+from netlab.apiserver.api import Api
+from netlab.apiserver.assembly import assemble, server_pki
 from netlab.apiserver.config import ApiServerConfig
+from netlab.apiserver.dispatch import answer
+from netlab.apiserver.pki import Pki
+from netlab.apiserver.tunnel import hand_on
+from netlab.apiserver.wire.message import Answer, Request, Response, Streaming, error_response
+from netlab.apiserver.wire.path import parse
+
+log = logging.getLogger("netlab.apiserver")
+
+MAX_BODY = 3 << 20
+"""Upstream's limit of a request's body."""
+_STREAMING = frozenset({"exec", "attach", "portforward", "proxy", "log"})
+_MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
@@ -10,4 +37,192 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
 
     Makes the PKI, the store and the system objects where they are missing. Raises OSError when an address is taken.
     """
-    raise NotImplementedError
+    sockets = [_bind(host, port) for host, port in config.listen]
+    sockets += [socket.socket(fileno=fd) for fd in config.listen_fds]
+    pki = server_pki(config)
+    api = await assemble(config, pki)
+    server = Server(api)
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ValueError, RuntimeError):
+        loop.add_signal_handler(signal.SIGTERM, ending.set)
+    listeners = [await loop.create_server(server.http, sock=sock, ssl=server.tls, backlog=1024) for sock in sockets]
+    housekeeping = loop.create_task(_forget_history(api))
+    try:
+        ready()
+        await ending.wait()
+    finally:
+        housekeeping.cancel()
+        for listener in listeners:
+            listener.close()
+        await server.http.shutdown(1.0)
+        await api.store.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return sock
+
+
+async def _forget_history(api: Api) -> None:
+    """Forget what is older than the configured time, as etcd's periodic compaction."""
+    while True:
+        revision = api.store.revision
+        await asyncio.sleep(api.config.history_seconds)
+        api.store.compact(revision)
+
+
+def tls_context(pki: Pki) -> ssl.SSLContext:
+    """Serving certificate of the API; client certificates are asked for, checked against the CA when given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.directory / "apiserver.crt", pki.directory / "apiserver.key")
+    context.load_verify_locations(pki.directory / "ca.crt")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class TransportSink:
+    """A watch's connection, as `netlab.apiserver.wire.message.Sink`."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    @property
+    def closed(self) -> bool:
+        return self._transport.is_closing()
+
+    @property
+    def buffered(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class Server:
+    """HTTP in front of an Api. `http` is the protocol factory, `tls` the context to listen with."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.tls = tls_context(api.pki)
+        self.kubelet_tls = _kubelet_context(api.pki)
+        self.http: web.Server = web.Server(
+            self.handle,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=300,
+            max_line_size=64 << 10,
+            max_field_size=64 << 10,
+        )
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """One request. Mutations finish even when the client goes away: their books must stay right."""
+        query = http.query
+        watching = http.method == "GET" and query.get("watch", "") not in ("", "0", "false")
+        info = parse(http.method, http.path, watching)
+        headers = {name.lower(): value for name, value in http.headers.items()}
+        request = Request(info, http.method, query, http.rel_url.raw_query_string, headers)
+        transport = http.transport
+        der = _peer_certificate(transport)
+        streaming = info.subresource in _STREAMING
+        if http.method in _MUTATING and not streaming:
+            try:
+                request.body = await _read_body(http)
+            except errors.StatusError as error:
+                return _plain(error_response(error))
+            found = await asyncio.shield(answer(self.api, request, der))
+        else:
+            found = await answer(self.api, request, der)
+        return await self._respond(http, found)
+
+    async def _respond(self, http: web.BaseRequest, found: Answer) -> web.StreamResponse:
+        if isinstance(found, Response):
+            return _plain(found)
+        if isinstance(found, Streaming):
+            return await _stream(http, found)
+        return await hand_on(http, found, self.kubelet_tls)
+
+
+def _kubelet_context(pki: Pki) -> ssl.SSLContext:
+    """Towards kubelets: our client certificate; their serving certificates are not checked, as upstream's default."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    name = "apiserver-kubelet-client"
+    context.load_cert_chain(pki.directory / f"{name}.crt", pki.directory / f"{name}.key")
+    return context
+
+
+def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
+    if transport is None:
+        return None
+    connection = transport.get_extra_info("ssl_object")
+    return connection.getpeercert(True) if connection is not None else None
+
+
+async def _read_body(http: web.BaseRequest) -> bytes:
+    if not http.body_exists:
+        return b""
+    length = http.content_length
+    if length is not None and length > MAX_BODY:
+        raise errors.request_too_large(MAX_BODY)
+    parts: list[bytes] = []
+    size = 0
+    async for part in http.content.iter_any():
+        size += len(part)
+        if size > MAX_BODY:
+            raise errors.request_too_large(MAX_BODY)
+        parts.append(part)
+    body = b"".join(parts)
+    if http.headers.get("Content-Encoding") == "gzip":
+        return _gunzip(body)
+    return body
+
+
+def _gunzip(body: bytes) -> bytes:
+    import zlib
+
+    try:
+        return zlib.decompressobj(31).decompress(body, MAX_BODY)
+    except zlib.error as error:
+        raise errors.bad_request(f"gzip: {error}") from None
+
+
+def _plain(found: Response) -> web.Response:
+    response = web.Response(status=found.code, body=found.body)
+    response.headers["Content-Type"] = found.content_type
+    response.headers["Cache-Control"] = "no-cache, private"
+    for name, value in found.headers.items():
+        response.headers[name] = value
+    return response
+
+
+async def _stream(http: web.BaseRequest, found: Streaming) -> web.StreamResponse:
+    response = web.StreamResponse(status=200, headers={"Content-Type": found.content_type})
+    response.enable_chunked_encoding()
+    response.headers["Cache-Control"] = "no-cache, private"
+    await response.prepare(http)
+    transport = http.transport
+    if transport is None:
+        return response
+    sink = TransportSink(transport)
+    await found.run(sink)
+    # the frames went past aiohttp's writer, which ends the body itself
+    return response
+
+
+__all__ = ["Server", "serve"]

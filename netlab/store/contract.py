@@ -125,6 +125,10 @@ class Store(Protocol):
         """`encode` makes the last state, as the deletion's event shows it. Raises NotFound or Conflict at once."""
         ...
 
+    async def durable(self, revision: int) -> None:
+        """Wait until `revision`, returned by `latest`, is on disk. Raises StoreError when it did not get there."""
+        ...
+
     def history(self, collection: str, after: int) -> Sequence[Event]:
         """Durable events of a collection with a revision > `after`. Raises Compacted when some are forgotten."""
         ...

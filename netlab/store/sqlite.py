@@ -155,6 +155,22 @@ class SqliteStore:
         self._schedule()
         return future
 
+    async def durable(self, revision: int) -> None:
+        while revision > self._revision:
+            future = self._future_of(revision)
+            if future is None:
+                raise StoreError("the state this was computed from could not be written")
+            await asyncio.wait([future])
+            if (error := future.exception()) is not None:
+                raise error
+
+    def _future_of(self, revision: int) -> asyncio.Future[Item] | None:
+        for batch in (self._writing, self._gathering):
+            for event, future in zip(batch.events, batch.futures, strict=True) if batch is not None else ():
+                if event.revision == revision:
+                    return future
+        return None
+
     def compact(self, revision: int, collection: str = "") -> None:
         for name in [collection] if collection else list(self._collections):
             found = self._collections.get(name)

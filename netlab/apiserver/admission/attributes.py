@@ -1,0 +1,67 @@
+"""What an admission plug-in sees, and the chain that calls them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver.config import ApiServerConfig
+from netlab.apiserver.wire.message import User
+
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+class Reader(Protocol):
+    """The stored state, as far as plug-ins may look at it."""
+
+    @property
+    def config(self) -> ApiServerConfig: ...
+
+    def read(self, api_version: str, kind: str, namespace: str, name: str) -> Obj | None: ...
+
+    def read_all(self, api_version: str, kind: str, namespace: str) -> list[Obj]: ...
+
+
+@dataclass(slots=True)
+class Attributes:
+    """One request as admission sees it; `obj` may be changed by mutating plug-ins, `old` may not."""
+
+    operation: Operation
+    resource: Resource
+    subresource: str
+    namespace: str
+    name: str
+    obj: Obj | None
+    old: Obj | None
+    user: User
+    dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+Step = Callable[[Reader, Attributes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """`mutate` and `validate` raise StatusError to refuse; either may be missing."""
+
+    name: str
+    mutate: Step | None = None
+    validate: Step | None = None
+
+
+class Admission:
+    """The chain of plug-ins."""
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self._mutate = [plugin.mutate for plugin in plugins if plugin.mutate is not None]
+        self._validate = [plugin.validate for plugin in plugins if plugin.validate is not None]
+
+    def mutate(self, reader: Reader, attributes: Attributes) -> None:
+        for step in self._mutate:
+            step(reader, attributes)
+
+    def validate(self, reader: Reader, attributes: Attributes) -> None:
+        for step in self._validate:
+            step(reader, attributes)

@@ -1,0 +1,11 @@
+"""The plug-ins that run, in upstream's order."""
+
+from netlab.apiserver.admission import namespace_lifecycle, priority, service_account, tolerations
+from netlab.apiserver.admission.attributes import Plugin
+
+PLUGINS: tuple[Plugin, ...] = (
+    namespace_lifecycle.PLUGIN,
+    service_account.PLUGIN,
+    priority.PLUGIN,
+    tolerations.PLUGIN,
+)

@@ -1,0 +1,215 @@
+"""What a Service needs before it is stored: its cluster address, its node ports, its health check port."""
+
+import ipaddress
+from collections.abc import Callable, Iterable
+
+from netlab.api import errors, meta
+from netlab.api.types import Obj
+from netlab.apiserver.allocation.pool import Pool, ip_band, port_band
+
+Undo = Callable[[], None]
+_ROUTED = ("NodePort", "LoadBalancer")
+
+
+class Allocation:
+    """The ranges of one cluster. Every method that takes returns how to give it back should the write fail."""
+
+    def __init__(self, service_cidr: str, node_ports: tuple[int, int]) -> None:
+        self.network = ipaddress.ip_network(service_cidr)
+        first, last = int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1
+        self.addresses = Pool(first, last, ip_band(self.network.num_addresses))
+        low, high = node_ports
+        self.ports = Pool(low, high, port_band(high - low + 1))
+
+    def repair(self, services: Iterable[Obj]) -> None:
+        """Take what stored Services hold; the start of the server, so the Services are right and the books follow."""
+        for service in services:
+            for address in _addresses(service):
+                self.addresses.take(_number(address))
+            for port in _node_ports(service):
+                self.ports.take(port)
+
+    def create(self, service: Obj, *, dry_run: bool = False) -> Undo:
+        """Fill in what is missing, take what is asked for. Raises 422 or 500 when that cannot be had."""
+        return self._allocate(service, None, dry_run)
+
+    def update(self, new: Obj, old: Obj, *, dry_run: bool = False) -> Undo:
+        """As `create`; what `old` holds already stays its own. What it no longer needs is given back by `settle`."""
+        _carry_over(new, old)
+        return self._allocate(new, old, dry_run)
+
+    def settle(self, new: Obj | None, old: Obj) -> None:
+        """After the write of `new` (None: deleted): give back what only `old` held."""
+        kept_addresses = set(_addresses(new)) if new is not None else set()
+        kept_ports = set(_node_ports(new)) if new is not None else set()
+        for address in set(_addresses(old)) - kept_addresses:
+            self.addresses.give_back(_number(address))
+        for port in set(_node_ports(old)) - kept_ports:
+            self.ports.give_back(port)
+
+    def _allocate(self, service: Obj, old: Obj | None, dry_run: bool) -> Undo:
+        taken: list[tuple[Pool, int]] = []
+
+        def undo() -> None:
+            for pool, number in taken:
+                pool.give_back(number)
+
+        try:
+            if _has_cluster_ip(service):
+                self._address(service, old, taken, dry_run)
+            if service["spec"].get("type") in _ROUTED:
+                self._node_ports(service, old, taken, dry_run)
+        except errors.StatusError:
+            undo()
+            raise
+        if dry_run:
+            undo()
+            return lambda: None
+        return undo
+
+    def _address(self, service: Obj, old: Obj | None, taken: list[tuple[Pool, int]], dry_run: bool) -> None:
+        spec = service["spec"]
+        asked = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
+        if asked and old is not None and asked in _addresses(old):
+            return
+        if not asked:
+            # a dry run takes nothing, and shows the network's own address, as upstream
+            number = int(self.network.network_address) if dry_run else self.addresses.take_any()
+            if number is None:
+                raise errors.internal("failed to allocate a serviceIP: range is full")
+            asked = str(ipaddress.ip_address(number))
+            if not dry_run:
+                taken.append((self.addresses, number))
+        else:
+            self._take_address(service, asked, taken)
+        spec["clusterIP"], spec["clusterIPs"] = asked, [asked]
+
+    def _take_address(self, service: Obj, asked: str, taken: list[tuple[Pool, int]]) -> None:
+        try:
+            number = _number(asked)
+        except ValueError:
+            return  # validation has its own words for what is no address
+        if number not in self.addresses:
+            why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {self.network}"
+        elif not self.addresses.take(number):
+            why = "provided IP is already allocated"
+        else:
+            taken.append((self.addresses, number))
+            return
+        message = f'Invalid value: []string{{"{asked}"}}: failed to allocate IP {asked}: {why}'
+        raise _refused(service, "spec.clusterIPs", message)
+
+    def _node_ports(self, service: Obj, old: Obj | None, taken: list[tuple[Pool, int]], dry_run: bool) -> None:
+        spec = service["spec"]
+        own = set(_node_ports(old)) if old is not None else set()
+        wanted = spec.get("allocateLoadBalancerNodePorts", True) or spec["type"] == "NodePort"
+        given: dict[int, set[str]] = {}
+        for index, port in enumerate(spec.get("ports") or []):
+            number, protocol = port.get("nodePort", 0), port.get("protocol", "TCP")
+            if number:
+                if number in own or protocol not in given.get(number, {protocol}):
+                    given.setdefault(number, set()).add(protocol)
+                    continue
+                self._take_port(service, index, number, taken)
+            elif wanted:
+                number = self._any_port(spec, port, given, taken)
+                if dry_run:
+                    continue
+                port["nodePort"] = number
+            given.setdefault(number, set()).add(protocol)
+        if spec["type"] == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
+            self._health_check_port(service, own, taken)
+
+    def _take_port(self, service: Obj, index: int, number: int, taken: list[tuple[Pool, int]]) -> None:
+        if number not in self.ports:
+            why = f"provided port is not in the valid range. The range of valid ports is {self.ports.first}-{self.ports.last}"
+        elif not self.ports.take(number):
+            why = "provided port is already allocated"
+        else:
+            taken.append((self.ports, number))
+            return
+        raise _refused(service, f"spec.ports[{index}].nodePort", f"Invalid value: {number}: {why}")
+
+    def _any_port(self, spec: Obj, port: Obj, given: dict[int, set[str]], taken: list[tuple[Pool, int]]) -> int:
+        """A port for one more protocol of the same service port shares the number, as upstream (DNS on TCP and UDP)."""
+        protocol = port.get("protocol", "TCP")
+        for other in spec.get("ports") or []:
+            number = other.get("nodePort", 0)
+            if number and other.get("port") == port.get("port") and protocol not in given.get(number, {protocol}):
+                return int(number)
+        number = self.ports.take_any()
+        if number is None:
+            raise errors.internal("failed to allocate a nodePort: range is full")
+        taken.append((self.ports, number))
+        return number
+
+    def _health_check_port(self, service: Obj, own: set[int], taken: list[tuple[Pool, int]]) -> None:
+        spec = service["spec"]
+        number = spec.get("healthCheckNodePort", 0)
+        if number in own:
+            return
+        if number:
+            if number not in self.ports or not self.ports.take(number):
+                message = (
+                    f"failed to allocate requested HealthCheck NodePort {number}: provided port is already allocated"
+                )
+                raise errors.internal(message)
+        else:
+            number = self.ports.take_any()
+            if number is None:
+                raise errors.internal("failed to allocate a HealthCheck NodePort: range is full")
+            spec["healthCheckNodePort"] = number
+        taken.append((self.ports, number))
+
+
+def _refused(service: Obj, field: str, message: str) -> errors.StatusError:
+    return errors.invalid("Service", meta.name(service), [errors.cause("FieldValueInvalid", field, message)])
+
+
+def _has_cluster_ip(service: Obj) -> bool:
+    spec = service.setdefault("spec", {})
+    if spec.get("type") == "ExternalName":
+        return False
+    return spec.get("clusterIP") != "None" and next(iter(spec.get("clusterIPs") or ()), "") != "None"
+
+
+def _carry_over(new: Obj, old: Obj) -> None:
+    """What an update leaves out is what was there (upstream's patchAllocatedValues and the IP fields' defaults)."""
+    spec, before = new.setdefault("spec", {}), old.get("spec", {})
+    if spec.get("type") == "ExternalName" or before.get("type") == "ExternalName":
+        return
+    if not spec.get("clusterIP") and not spec.get("clusterIPs"):
+        for field in ("clusterIP", "clusterIPs"):
+            if before.get(field):
+                spec[field] = before[field]
+    if spec.get("type") in _ROUTED and before.get("type") in _ROUTED:
+        _carry_node_ports(spec, before)
+    if spec.get("type") == "LoadBalancer" and before.get("healthCheckNodePort") and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = before["healthCheckNodePort"]
+
+
+def _carry_node_ports(spec: Obj, before: Obj) -> None:
+    known = {(p.get("protocol", "TCP"), p.get("port")): p.get("nodePort") for p in before.get("ports") or []}
+    used = {p.get("nodePort") for p in spec.get("ports") or []}
+    for port in spec.get("ports") or []:
+        number = known.get((port.get("protocol", "TCP"), port.get("port")))
+        if number and not port.get("nodePort") and number not in used:
+            port["nodePort"] = number
+
+
+def _addresses(service: Obj) -> list[str]:
+    spec = service.get("spec", {})
+    found = spec.get("clusterIPs") or [spec.get("clusterIP", "")]
+    return [address for address in found if address and address != "None" and ":" not in address]
+
+
+def _node_ports(service: Obj) -> list[int]:
+    spec = service.get("spec", {})
+    found = [port["nodePort"] for port in spec.get("ports") or [] if port.get("nodePort")]
+    if spec.get("healthCheckNodePort"):
+        found.append(spec["healthCheckNodePort"])
+    return found
+
+
+def _number(address: str) -> int:
+    return int(ipaddress.ip_address(address))

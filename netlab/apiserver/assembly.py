@@ -1,0 +1,60 @@
+"""Puts the parts of one API server together; the only place that knows them all."""
+
+from netlab.api.resources import BUILTIN, get
+from netlab.apiserver.admission import Admission
+from netlab.apiserver.admission.plugins import PLUGINS
+from netlab.apiserver.allocation import Allocation
+from netlab.apiserver.api import Api
+from netlab.apiserver.authn import Authenticator
+from netlab.apiserver.authn.tokens import ServiceAccountTokens
+from netlab.apiserver.authz import Authorizer
+from netlab.apiserver.authz.authorizer import AlwaysAllow, Mode
+from netlab.apiserver.bootstrap import bootstrap
+from netlab.apiserver.config import ApiServerConfig
+from netlab.apiserver.pki import Pki, ensure_pki
+from netlab.apiserver.storage import Storage, load
+from netlab.apiserver.watching import Hubs
+from netlab.store import Store
+from netlab.store.sqlite import open_sqlite
+
+
+def issuer(config: ApiServerConfig) -> str:
+    """Who signs service account tokens, as kubeadm names it."""
+    return f"https://kubernetes.default.svc.{config.dns_domain}"
+
+
+def server_pki(config: ApiServerConfig) -> Pki:
+    """The PKI with every name and address under which this server is reached."""
+    allocation = Allocation(config.service_cidr, config.node_port_range)
+    names = [config.advertise_address, str(allocation.network.network_address + 1)]
+    names += [f"kubernetes.default.svc.{config.dns_domain}", *config.server_names]
+    names += [host for host, _ in config.listen if host not in ("0.0.0.0", "::", "")]
+    return ensure_pki(config.pki_dir, names)
+
+
+async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None) -> Api:
+    """An Api whose system objects are in place. The caller closes `api.store`."""
+    store = store or open_sqlite(config.store_path)
+    tokens = ServiceAccountTokens(pki.sa_key, pki.sa_pub, issuer(config))
+    api = Api(
+        config=config,
+        store=store,
+        pki=pki,
+        storage=Storage(BUILTIN),
+        hubs=Hubs(store),
+        admission=Admission(PLUGINS),
+        allocation=Allocation(config.service_cidr, config.node_port_range),
+        authenticator=Authenticator(tokens, config.static_tokens, anonymous=config.anonymous),
+        authorizer=Authorizer(AlwaysAllow()),
+    )
+    api.authorizer = Authorizer(*_modes(api))
+    services = api.stored(get("v1", "Service"))
+    api.allocation.repair(load(item) for item in store.list(services.collection).items)
+    await bootstrap(api)
+    return api
+
+
+def _modes(api: Api) -> list[Mode]:
+    if api.config.authorization == "AlwaysAllow":
+        return [AlwaysAllow()]
+    return [AlwaysAllow()]

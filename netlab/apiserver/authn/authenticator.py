@@ -1,0 +1,36 @@
+"""The chain of ways to say who one is: certificate, then token, then anonymous."""
+
+from collections.abc import Mapping, Sequence
+
+from netlab.apiserver.authn.certificates import AUTHENTICATED, user_of
+from netlab.apiserver.authn.tokens import Reader, ServiceAccountTokens
+from netlab.apiserver.wire.message import ANONYMOUS, User
+
+
+class Authenticator:
+    """`static` are bearer tokens that somebody wrote down: token → (user, groups)."""
+
+    def __init__(
+        self, tokens: ServiceAccountTokens, static: Mapping[str, tuple[str, tuple[str, ...]]], *, anonymous: bool
+    ) -> None:
+        self.tokens, self._static, self._anonymous = tokens, static, anonymous
+
+    def authenticate(self, reader: Reader, der: bytes | None, authorization: str) -> User | None:
+        """None means 401: nobody, or credentials that are not good (which never fall back to anonymous)."""
+        if der is not None:
+            user = user_of(der)
+            if user is not None:
+                return user
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            found = self.review(reader, token.strip())
+            return found[0] if found is not None else None
+        return ANONYMOUS if self._anonymous else None
+
+    def review(self, reader: Reader, token: str, audiences: Sequence[str] = ()) -> tuple[User, list[str]] | None:
+        """The token's user and the audiences that it is good for; None when it is not good."""
+        static = self._static.get(token)
+        if static is not None:
+            name, groups = static
+            return User(name, (*groups, AUTHENTICATED)), list(audiences)
+        return self.tokens.user(token, reader, audiences)

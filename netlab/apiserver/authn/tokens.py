@@ -1,0 +1,132 @@
+"""Service account tokens: JWTs that the server signs for a bound object and later recognises (KEP-1205).
+
+A token is good while its account exists with the same uid, and the pod, secret or node that it is bound to does too.
+Source followed: pkg/serviceaccount (claims.go, jwt.go).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from netlab.api import meta
+from netlab.api.types import Obj
+from netlab.apiserver.authn.certificates import AUTHENTICATED
+from netlab.apiserver.wire.message import User
+
+MAX_CACHED = 4096
+_PREFIX = "authentication.kubernetes.io/"
+_BOUND = {"pod": "Pod", "secret": "Secret", "node": "Node"}
+
+
+class Reader(Protocol):
+    def read(self, api_version: str, kind: str, namespace: str, name: str) -> Obj | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """A verified token's content; `expires` in seconds since the epoch."""
+
+    private: Obj
+    audiences: tuple[str, ...]
+    expires: float
+    jti: str
+
+
+class ServiceAccountTokens:
+    """Signs and recognises tokens with the cluster's service account key (PEM, P-256)."""
+
+    def __init__(self, key: bytes, public: bytes, issuer: str, clock: Callable[[], float] = time.time) -> None:
+        self._key, self._public, self.issuer, self._clock = key, public, issuer, clock
+        self._verified: dict[str, Claims] = {}
+
+    def sign(self, account: Obj, audiences: Sequence[str], seconds: int, bound: Obj | None) -> str:
+        """A token for a ServiceAccount object, bound to `bound` (a Pod, Secret or Node object) if given."""
+        import jwt
+
+        now = int(self._clock())
+        namespace, name = meta.namespace(account), meta.name(account)
+        private: Obj = {"namespace": namespace, "serviceaccount": {"name": name, "uid": meta.uid(account)}}
+        if bound is not None:
+            private[bound["kind"].lower()] = {"name": meta.name(bound), "uid": meta.uid(bound)}
+            node = meta.get(bound, "spec", "nodeName")
+            if node and bound["kind"] == "Pod":
+                private["node"] = {"name": node}
+        claims = {
+            "aud": list(audiences) or [self.issuer],
+            "exp": now + seconds,
+            "iat": now,
+            "nbf": now,
+            "iss": self.issuer,
+            "jti": meta.new_uid(),
+            "kubernetes.io": private,
+            "sub": f"system:serviceaccount:{namespace}:{name}",
+        }
+        return jwt.encode(claims, self._key, algorithm="ES256")
+
+    def user(self, token: str, reader: Reader, audiences: Sequence[str] = ()) -> tuple[User, list[str]] | None:
+        """The token's user and the audiences it is good for, or None when it is not (or no longer) good."""
+        claims = self._verified.get(token) or self._verify(token)
+        if claims is None or claims.expires <= self._clock():
+            return None
+        wanted = tuple(audiences) or (self.issuer,)
+        good = [audience for audience in wanted if audience in claims.audiences]
+        if not good or not _alive(claims.private, reader):
+            return None
+        return _user(claims), good
+
+    def _verify(self, token: str) -> Claims | None:
+        import jwt
+
+        try:
+            found: dict[str, Any] = jwt.decode(
+                token,
+                self._public,
+                algorithms=["ES256"],
+                issuer=self.issuer,
+                options={"verify_aud": False, "require": ["exp", "iss", "sub"], "verify_exp": False},
+            )
+        except jwt.PyJWTError:
+            return None
+        private, audiences = found.get("kubernetes.io"), found.get("aud") or []
+        if not isinstance(private, dict):
+            return None
+        listed = (audiences,) if isinstance(audiences, str) else tuple(audiences)
+        claims = Claims(private, listed, float(found["exp"]), str(found.get("jti", "")))
+        if len(self._verified) >= MAX_CACHED:
+            self._verified.clear()
+        self._verified[token] = claims
+        return claims
+
+
+def _alive(private: Obj, reader: Reader) -> bool:
+    namespace = str(private.get("namespace", ""))
+    account = private.get("serviceaccount") or {}
+    if not _same(reader.read("v1", "ServiceAccount", namespace, str(account.get("name", ""))), account):
+        return False
+    for claim, kind in _BOUND.items():
+        bound = private.get(claim)
+        if bound is None or not bound.get("uid"):
+            continue
+        where = "" if kind == "Node" else namespace
+        if not _same(reader.read("v1", kind, where, str(bound.get("name", ""))), bound):
+            return False
+    return True
+
+
+def _same(obj: Obj | None, claim: Obj) -> bool:
+    return obj is not None and meta.uid(obj) == claim.get("uid")
+
+
+def _user(claims: Claims) -> User:
+    private = claims.private
+    namespace, account = private["namespace"], private["serviceaccount"]
+    extra = [(f"{_PREFIX}credential-id", (f"JTI={claims.jti}",))] if claims.jti else []
+    for claim in ("node", "pod"):
+        bound = private.get(claim) or {}
+        for field in ("name", "uid"):
+            if bound.get(field):
+                extra.append((f"{_PREFIX}{claim}-{field}", (str(bound[field]),)))
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
+    name = f"system:serviceaccount:{namespace}:{account['name']}"
+    return User(name, groups, str(account.get("uid", "")), tuple(extra))

@@ -1,0 +1,8 @@
+"""Who may do what. Source followed: plugin/pkg/auth/authorizer (rbac, node) and its bootstrap policy.
+
+It reads roles and bindings from the stored state and answers yes or no with a reason; it changes nothing.
+"""
+
+from netlab.apiserver.authz.authorizer import Action, Authorizer, Decision
+
+__all__ = ["Action", "Authorizer", "Decision"]

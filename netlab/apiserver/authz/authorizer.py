@@ -1,0 +1,81 @@
+"""The question and the answer, and the chain that answers: masters, then nodes, then RBAC."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from netlab.api.types import Obj
+from netlab.apiserver.wire.message import User
+
+MASTERS = "system:masters"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What somebody wants to do: to a resource, or (resource empty) to a path."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    allowed: bool
+    reason: str = ""
+
+
+ALLOWED = Decision(True)
+
+
+class Mode(Protocol):
+    """One way to decide; None means no opinion."""
+
+    def decide(self, user: User, action: Action) -> Decision | None: ...
+
+    def rules(self, user: User, namespace: str) -> tuple[list[Obj], list[Obj]]:
+        """Resource rules and path rules of a user in a namespace, as SelfSubjectRulesReview lists them."""
+        ...
+
+
+class Authorizer:
+    """The first mode with an opinion decides; nobody's opinion is no."""
+
+    def __init__(self, *modes: Mode) -> None:
+        self._modes = modes
+
+    def decide(self, user: User, action: Action) -> Decision:
+        if MASTERS in user.groups:
+            return ALLOWED
+        for mode in self._modes:
+            decision = mode.decide(user, action)
+            if decision is not None:
+                return decision
+        return Decision(False)
+
+    def rules(self, user: User, namespace: str) -> tuple[list[Obj], list[Obj]]:
+        """What a user may do in a namespace, of all modes."""
+        everything = AlwaysAllow().rules(user, namespace)
+        if MASTERS in user.groups:
+            return everything
+        resources: list[Obj] = []
+        paths: list[Obj] = []
+        for mode in self._modes:
+            found = mode.rules(user, namespace)
+            resources += found[0]
+            paths += found[1]
+        return resources, paths
+
+
+class AlwaysAllow:
+    """For clusters without authorisation."""
+
+    def decide(self, user: User, action: Action) -> Decision | None:
+        return ALLOWED
+
+    def rules(self, user: User, namespace: str) -> tuple[list[Obj], list[Obj]]:
+        resources = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
+        return resources, [{"verbs": ["*"], "nonResourceURLs": ["*"]}]

@@ -1,0 +1,89 @@
+"""PURE. Request bodies to objects: JSON, YAML, protobuf; strictness as the request asks."""
+
+from typing import Any
+
+import orjson
+
+from netlab.api import decoding, errors
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver.wire.message import Request
+from netlab.apiserver.wire.negotiate import JSON, PROTOBUF, YAML, content_type
+
+_YAML_TYPES = frozenset({YAML, "text/yaml", "application/x-yaml"})
+ACCEPTED = (JSON, YAML, PROTOBUF)
+
+
+def field_validation(request: Request) -> decoding.FieldValidation:
+    """The query's fieldValidation; upstream's default is Warn."""
+    asked = request.query.get("fieldValidation", "")
+    if asked not in ("", "Strict", "Warn", "Ignore"):
+        cause = errors.cause(
+            "FieldValueNotSupported",
+            "fieldValidation",
+            f'Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"',
+        )
+        raise errors.invalid(_options_kind(request), "", [cause], group="meta.k8s.io")
+    return asked or "Warn"  # type: ignore[return-value]
+
+
+def _options_kind(request: Request) -> str:
+    return {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}.get(
+        request.method, "DeleteOptions"
+    )
+
+
+def decode_object(request: Request, resource: Resource) -> Obj:
+    """The body as an object of `resource`; warnings are added to the request. Raises StatusError 400 or 415."""
+    raw: bytes | Obj = request.body
+    strictness = field_validation(request)
+    kind = content_type(request.headers.get("content-type", ""))
+    if kind == PROTOBUF:
+        raw, strictness = from_protobuf(request.body), "Ignore"
+    elif kind in _YAML_TYPES:
+        raw = from_yaml(request.body)
+    elif kind != JSON:
+        raise errors.unsupported_media_type(ACCEPTED)
+    obj, warnings = decoding.decode(raw, resource, strictness)
+    request.warnings += warnings
+    return obj
+
+
+def decode_loose(request: Request, *, empty: Obj | None = None) -> Obj:
+    """The body of a subresource or of options, without strictness; `empty` is what no body means."""
+    if not request.body and empty is not None:
+        return empty
+    kind = content_type(request.headers.get("content-type", ""))
+    if kind == PROTOBUF:
+        return from_protobuf(request.body)
+    if kind in _YAML_TYPES:
+        return from_yaml(request.body)
+    return mapping(from_json(request.body))
+
+
+def from_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise errors.bad_request(f"couldn't get version/kind; json parse error: {error}") from None
+
+
+def from_yaml(body: bytes) -> Obj:
+    import yaml
+
+    try:
+        return mapping(yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except yaml.YAMLError as error:
+        raise errors.bad_request(f"error converting YAML to JSON: {error}") from None
+
+
+def from_protobuf(body: bytes) -> Obj:
+    from netlab.api import protobuf
+
+    return mapping(protobuf.decode(body))
+
+
+def mapping(value: Any) -> Obj:
+    if not isinstance(value, dict):
+        raise errors.bad_request("couldn't get version/kind; json parse error: the body is not an object")
+    return value

@@ -1,0 +1,139 @@
+"""What the server itself keeps in the cluster: system namespaces, the `kubernetes` Service and where it leads,
+priority classes. Made where missing, put right where wrong; run at every start.
+
+Source followed: pkg/controlplane (instance.go, controller/kubernetesservice, controller/systemnamespaces).
+"""
+
+import asyncio
+
+from netlab.api import decoding, defaults, errors, meta
+from netlab.api.resources import get
+from netlab.api.types import Obj
+from netlab.apiserver import lifecycle
+from netlab.apiserver.api import Api
+from netlab.apiserver.storage import load
+from netlab.apiserver.writing import write_changed, write_new
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_SERVICE_PORT = 443
+
+
+async def bootstrap(api: Api) -> None:
+    """Bring the system objects into the store, together, so that they share a commit."""
+    first = str(api.allocation.network.network_address + 1)
+    wanted = [
+        *(_namespace(name) for name in NAMESPACES),
+        _service(first, api.config.advertise_port),
+        _endpoints(api.config.advertise_address, api.config.advertise_port),
+        _slice(api.config.advertise_address, api.config.advertise_port),
+        *_priority_classes(),
+    ]
+    await asyncio.gather(*(ensure(api, obj) for obj in wanted))
+    service = api.read("v1", "Service", "default", "kubernetes")
+    if service is not None:
+        api.allocation.repair([service])
+
+
+async def ensure(api: Api, wanted: Obj) -> None:
+    """Create the object, or bring everything that `wanted` says into the one that is there."""
+    resource = get(wanted["apiVersion"], wanted["kind"])
+    stored = api.stored(resource)
+    current = api.store.latest(stored.key(meta.namespace(wanted), meta.name(wanted)))
+    if current is None:
+        wanted, _ = decoding.decode(wanted, resource, "Ignore")
+        defaults.apply_defaults(wanted)
+        lifecycle.prepare_new(wanted, resource, meta.now_rfc3339(api.clock))
+        if resource.kind == "Namespace":
+            wanted["status"] = {"phase": "Active"}
+        try:
+            await write_new(api, stored, resource, wanted)
+        except errors.StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        return
+    old, new = load(current), load(current)
+    for field, value in wanted.items():
+        if field != "metadata":
+            new[field] = {**new.get(field, {}), **value} if isinstance(value, dict) else value
+    for field in ("labels", "annotations"):
+        if wanted["metadata"].get(field):
+            new["metadata"][field] = {**new["metadata"].get(field, {}), **wanted["metadata"][field]}
+    if new != old:
+        await write_changed(api, stored, resource, new, current.revision)
+
+
+def _namespace(name: str) -> Obj:
+    labels = {"kubernetes.io/metadata.name": name}
+    spec = {"finalizers": ["kubernetes"]}
+    return {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+def _service(address: str, port: int) -> Obj:
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    return {
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ports": [{"name": "https", "protocol": "TCP", "port": _SERVICE_PORT, "targetPort": port}],
+            "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+        },
+    }
+
+
+def _endpoints(address: str, port: int) -> Obj:
+    labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    ports = [{"name": "https", "port": port, "protocol": "TCP"}]
+    return {
+        "kind": "Endpoints",
+        "apiVersion": "v1",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+    }
+
+
+def _slice(address: str, port: int) -> Obj:
+    return {
+        "kind": "EndpointSlice",
+        "apiVersion": "discovery.k8s.io/v1",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
+
+
+def _priority_classes() -> list[Obj]:
+    rows = (
+        (
+            "system-node-critical",
+            2000001000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+        (
+            "system-cluster-critical",
+            2000000000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+    )
+    return [
+        {
+            "kind": "PriorityClass",
+            "apiVersion": "scheduling.k8s.io/v1",
+            "metadata": {"name": name},
+            "value": value,
+            "description": text,
+            "preemptionPolicy": "PreemptLowerPriority",
+        }
+        for name, value, text in rows
+    ]

@@ -1,0 +1,112 @@
+"""From a request to its answer: who asks, may they, which operation; whatever goes wrong becomes a Status."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from netlab.api import errors
+from netlab.api.errors import StatusError
+from netlab.api.resources import Resource
+from netlab.apiserver import subresources
+from netlab.apiserver.api import Api
+from netlab.apiserver.authz import Action
+from netlab.apiserver.nonresource import serve_path
+from netlab.apiserver.operations.create import create
+from netlab.apiserver.operations.delete import delete
+from netlab.apiserver.operations.deletecollection import deletecollection
+from netlab.apiserver.operations.get import get
+from netlab.apiserver.operations.list_ import list_
+from netlab.apiserver.operations.patch import patch
+from netlab.apiserver.operations.update import update
+from netlab.apiserver.operations.watch import watch
+from netlab.apiserver.wire.message import Answer, Request, Response, error_response
+
+log = logging.getLogger("netlab.apiserver")
+
+Operation = Callable[[Api, Request, Resource], Awaitable[Answer]]
+OPERATIONS: dict[str, Operation] = {
+    "get": get,
+    "list": list_,
+    "watch": watch,
+    "create": create,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "deletecollection": deletecollection,
+}
+
+
+async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
+    """Never raises (but for cancellation): every failure is an answer."""
+    try:
+        user = api.authenticator.authenticate(api, der, request.headers.get("authorization", ""))
+        if user is None:
+            raise errors.unauthorized()
+        request.user = user
+        authorize(api, request)
+        found = await _route(api, request)
+    except StatusError as error:
+        found = error_response(error)
+    except Exception:
+        request_id = f"{time.time_ns():x}"
+        log.exception("request %s failed: %s %s", request_id, request.method, request.info.path)
+        found = error_response(errors.internal(f"unexpected error, see the server's log for request {request_id}"))
+    if isinstance(found, Response) and request.warnings:
+        found.headers["Warning"] = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
+    return found
+
+
+def authorize(api: Api, request: Request) -> None:
+    """Raise 403 in upstream's words unless the user may do this."""
+    info, user = request.info, request.user
+    if not info.is_resource:
+        action = Action(info.verb, path=info.path)
+    else:
+        action = Action(info.verb, info.group, info.resource, info.subresource, info.namespace, info.name, info.path)
+    decision = api.authorizer.decide(user, action)
+    if decision.allowed:
+        return
+    if not info.is_resource:
+        raise errors.path_forbidden(user.name, info.verb, info.path)
+    raise forbidden(user.name, action, decision.reason)
+
+
+def forbidden(user: str, action: Action, reason: str) -> StatusError:
+    """403 as upstream's responsewriters.Forbidden words it."""
+    resource = f"{action.resource}/{action.subresource}" if action.subresource else action.resource
+    qualified = f"{action.resource}.{action.group}" if action.group else action.resource
+    where = f'in the namespace "{action.namespace}"' if action.namespace else "at the cluster scope"
+    subject = f"{qualified} {errors.quote(action.name)}" if action.name else qualified
+    why = f'User "{user}" cannot {action.verb} resource "{resource}" in API group "{action.group}" {where}'
+    details = {"kind": action.resource}
+    if action.group:
+        details["group"] = action.group
+    if action.name:
+        details["name"] = action.name
+    message = f"{subject} is forbidden: {why}" + (f": {reason}" if reason else "")
+    return errors.status(403, "Forbidden", message, details)
+
+
+async def _route(api: Api, request: Request) -> Answer:
+    info = request.info
+    if not info.is_resource:
+        return serve_path(api, request)
+    resource = api.registry.by_path(info.group, info.version, info.resource)
+    if resource is None:
+        raise errors.path_not_found()
+    if resource.namespaced != bool(info.namespace) and (info.name or info.verb in ("create", "deletecollection")):
+        # all-namespaces paths serve lists and watches only
+        if resource.namespaced or info.resource != "namespaces":
+            raise errors.path_not_found()
+    if info.subresource:
+        return await subresources.serve(api, request, resource)
+    if not resource.stored:
+        return await subresources.serve_virtual(api, request, resource)
+    operation = OPERATIONS.get(info.verb)
+    if operation is None or info.verb not in resource.verbs:
+        raise errors.method_not_allowed()
+    return await operation(api, request, resource)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

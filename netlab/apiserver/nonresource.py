@@ -1,0 +1,156 @@
+"""What is served beside resources: discovery, schemas, health, the version, public keys."""
+
+import hashlib
+from typing import Any
+
+import orjson
+
+from netlab.api import discovery, errors
+from netlab.apiserver.api import Api
+from netlab.apiserver.config import KUBERNETES_VERSION
+from netlab.apiserver.wire.message import Answer, Request, Response, json_response
+from netlab.apiserver.wire.negotiate import JSON, media_ranges
+
+HEALTH = ("/healthz", "/livez", "/readyz")
+
+
+def serve_path(api: Api, request: Request) -> Answer:
+    """Raises 404 where nothing is served, 405 for anything but reading."""
+    path = request.info.path.rstrip("/") or "/"
+    if request.method not in ("GET", "HEAD"):
+        raise errors.method_not_allowed()
+    if path.startswith(HEALTH):
+        return Response(200, _health(request, path), "text/plain; charset=utf-8")
+    if path == "/version":
+        return json_response(_version())
+    if path in ("/api", "/apis") or path.startswith(("/api/", "/apis/")):
+        return _discovery(api, request, path)
+    if path.startswith("/openapi/"):
+        from netlab.apiserver.schemas import openapi
+
+        return openapi(api, request, path)
+    if path == "/":
+        return json_response({"paths": _paths(api)})
+    if path == "/.well-known/openid-configuration":
+        return json_response(_openid(api))
+    if path == "/openid/v1/jwks":
+        return Response(200, orjson.dumps(_keys(api)), "application/jwk-set+json")
+    if path == "/metrics":
+        return Response(200, _metrics(api), "text/plain; version=0.0.4; charset=utf-8")
+    raise errors.path_not_found()
+
+
+def _health(request: Request, path: str) -> bytes:
+    if "verbose" not in request.query:
+        return b"ok"
+    checks = ("ping", "log", "etcd", "informer-sync", "poststarthook/rbac/bootstrap-roles")
+    listed = "".join(f"[+]{check} ok\n" for check in checks)
+    return f"{listed}{path[1:].partition('/')[0]} check passed\n".encode()
+
+
+def _version() -> dict[str, str]:
+    major, minor, _ = KUBERNETES_VERSION[1:].split(".", 2)
+    return {
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": KUBERNETES_VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "python",
+        "platform": "linux/amd64",
+    }
+
+
+def _discovery(api: Api, request: Request, path: str) -> Answer:
+    registry = api.registry
+    if path in ("/api", "/apis"):
+        aggregated = _aggregated(request)
+        if aggregated:
+            whole = discovery.aggregated(registry, core=path == "/api", version=aggregated)
+            kind = f"application/json;g=apidiscovery.k8s.io;v={aggregated};as=APIGroupDiscoveryList"
+            return with_etag(request, orjson.dumps(whole), kind)
+        if path == "/api":
+            return json_response(discovery.api_versions(f"{api.config.advertise_address}:{api.config.advertise_port}"))
+        return json_response(discovery.api_group_list(registry))
+    parts = path.split("/")[1:]
+    document: Any = None
+    if parts[0] == "api" and len(parts) == 2:
+        document = discovery.api_resource_list(registry, "", parts[1])
+    elif parts[0] == "apis" and len(parts) == 2:
+        document = discovery.api_group(registry, parts[1])
+    elif parts[0] == "apis" and len(parts) == 3:
+        document = discovery.api_resource_list(registry, parts[1], parts[2])
+    if document is None:
+        raise errors.path_not_found()
+    return json_response(document)
+
+
+def _aggregated(request: Request) -> str:
+    """The version of aggregated discovery that the client prefers to the plain documents, or ""."""
+    for media, parameters in media_ranges(request.headers.get("accept", "")):
+        if media != JSON:
+            continue
+        if parameters.get("as") != "APIGroupDiscoveryList":
+            return ""
+        if parameters.get("g") == "apidiscovery.k8s.io" and parameters.get("v") in ("v2", "v2beta1"):
+            return parameters["v"]
+    return ""
+
+
+def with_etag(request: Request, body: bytes, kind: str) -> Response:
+    """The body, or 304 when the client has it already."""
+    etag = '"' + hashlib.sha512(body).hexdigest().upper() + '"'
+    headers = {"Etag": etag, "Vary": "Accept", "Cache-Control": "public"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(304, b"", kind, headers)
+    return Response(200, body, kind, headers)
+
+
+def _paths(api: Api) -> list[str]:
+    found = {"/api", "/apis", "/openapi/v2", "/openapi/v3", "/version", "/metrics", "/openid/v1/jwks"}
+    found |= {*HEALTH, "/.well-known/openid-configuration"}
+    for resource in api.registry:
+        found.add(resource.prefix)
+        if resource.group:
+            found.add(f"/apis/{resource.group}")
+    return sorted(found)
+
+
+def _openid(api: Api) -> dict[str, Any]:
+    issuer = api.authenticator.tokens.issuer
+    base = f"https://{api.config.advertise_address}:{api.config.advertise_port}"
+    return {
+        "issuer": issuer,
+        "jwks_uri": f"{base}/openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    }
+
+
+def _keys(api: Api) -> dict[str, Any]:
+    import json
+
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from jwt.algorithms import ECAlgorithm
+
+    key = json.loads(ECAlgorithm.to_jwk(load_pem_public_key(api.pki.sa_pub)))  # type: ignore[arg-type]
+    digest = hashlib.sha256(api.pki.sa_pub).hexdigest()[:43]
+    return {"keys": [{"use": "sig", "alg": "ES256", "kid": digest, **key}]}
+
+
+def _metrics(api: Api) -> bytes:
+    lines = ["# TYPE apiserver_storage_objects gauge"]
+    seen: set[str] = set()
+    for resource in api.registry:
+        collection = api.stored(resource).collection
+        if resource.stored and collection not in seen:
+            seen.add(collection)
+            lines.append(f'apiserver_storage_objects{{resource="{collection}"}} {api.store.count(collection)}')
+    return ("\n".join(lines) + "\n").encode()

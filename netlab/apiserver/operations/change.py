@@ -1,0 +1,97 @@
+"""What PUT and PATCH share: compute the new object from the current one, check it, write it, or try again.
+
+The computation runs in one turn of the event loop, against the state that the write will be checked against, so a
+second try is needed only where admission had to wait.
+"""
+
+from collections.abc import Callable
+
+from netlab.api import defaults, errors, meta
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver import lifecycle
+from netlab.apiserver.admission import Attributes
+from netlab.apiserver.api import Api
+from netlab.apiserver.conversion import convert
+from netlab.apiserver.operations.options import dry_run
+from netlab.apiserver.representation import one, show
+from netlab.apiserver.storage import Stored, load
+from netlab.apiserver.wire.message import Answer, Request
+from netlab.apiserver.writing import Conflict, NotFound, write_changed, write_gone
+from netlab.store import Item
+
+Transform = Callable[[Obj], Obj]
+"""From the current object to the wanted one, both in the version of the request. May raise StatusError."""
+_TRIES = 5
+
+
+async def change(api: Api, request: Request, resource: Resource, transform: Transform) -> Answer:
+    """Answer with the changed object; 404 when there is none."""
+    item, stored = await changed_item(api, request, resource, transform)
+    if isinstance(item, Item):
+        return one(request, resource, stored, item)
+    return show(request, resource, convert(item, stored.resource, resource))
+
+
+async def changed_item(
+    api: Api, request: Request, resource: Resource, transform: Transform
+) -> tuple[Item | Obj, Stored]:
+    """The stored item, or in a dry run the object that would have been stored (in the stored version)."""
+    stored, info = api.stored(resource), request.info
+    for _ in range(_TRIES):
+        current = api.store.latest(stored.key(info.namespace, info.name))
+        if current is None:
+            raise errors.not_found(resource, info.name)
+        try:
+            return await _change_once(api, request, resource, stored, current, transform), stored
+        except NotFound:
+            raise errors.not_found(resource, info.name) from None
+        except Conflict:
+            continue
+    raise errors.conflict(resource, info.name)
+
+
+async def _change_once(
+    api: Api, request: Request, resource: Resource, stored: Stored, current: Item, transform: Transform
+) -> Item | Obj:
+    info, dry = request.info, dry_run(request)
+    old = load(current)
+    wanted = transform(convert(load(current), stored.resource, resource))
+    if meta.name(wanted) != info.name:
+        why = f"the name of the object ({meta.name(wanted)}) does not match the name on the URL ({info.name})"
+        raise errors.bad_request(why)
+    lifecycle.check_namespace(wanted, resource, info.namespace if resource.namespaced else "")
+    conditional = stored.collection in lifecycle.CONDITIONAL_UPDATE and request.method == "PUT"
+    lifecycle.check_precondition(resource, info.name, wanted, old, conditional=conditional)
+    defaults.apply_defaults(wanted)
+    new = convert(wanted, resource, stored.resource)
+    attributes = Attributes(
+        "UPDATE", stored.resource, info.subresource, meta.namespace(old), info.name, new, old, request.user, dry
+    )
+    api.admission.mutate(api, attributes)
+    lifecycle.prepare_changed(new, old, stored.resource, info.subresource)
+    undo = None
+    if stored.collection == "services" and not info.subresource:
+        undo = api.allocation.update(new, old, dry_run=dry)
+    try:
+        lifecycle.validate_changed(new, old, stored.resource, info.subresource)
+        api.admission.validate(api, attributes)
+        if dry:
+            return new
+        if lifecycle.same(new, old):
+            return await _durable(api, current)
+        write = write_gone if lifecycle.removable(new, stored.resource) else write_changed
+        item = await write(api, stored, resource, new, current.revision)
+    except (errors.StatusError, Conflict, NotFound):
+        if undo is not None:
+            undo()
+        raise
+    if stored.collection == "services":
+        api.allocation.settle(new, old)
+    return item
+
+
+async def _durable(api: Api, item: Item) -> Item:
+    """A no-op is answered with the state it was computed from, once that is durable."""
+    await api.store.durable(item.revision)
+    return item

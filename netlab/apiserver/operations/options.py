@@ -1,0 +1,60 @@
+"""Options of a request's query, checked as upstream checks them."""
+
+import random
+
+from netlab.api import errors
+from netlab.apiserver.wire.message import Request
+
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False", ""})
+
+
+def flag(request: Request, name: str) -> bool:
+    """A boolean parameter, as Go's strconv.ParseBool reads it; anything else counts as true, as upstream converts."""
+    value = request.query.get(name)
+    return value is not None and value not in _FALSE
+
+
+def dry_run(request: Request, body: object = None) -> bool:
+    """dryRun=All of the query (or of DeleteOptions in the body); any other value is refused."""
+    asked = body if isinstance(body, list) else [request.query["dryRun"]] if request.query.get("dryRun") else []
+    for value in asked:
+        if value != "All":
+            kind = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}.get(
+                request.method, "DeleteOptions"
+            )
+            message = f'Unsupported value: "{value}": supported values: "All"'
+            cause = errors.cause("FieldValueNotSupported", "dryRun", message)
+            raise errors.invalid(kind, "", [cause], group="meta.k8s.io")
+    return bool(asked)
+
+
+def field_manager(request: Request) -> str:
+    """Who writes: the parameter, or the first word of the user agent, as upstream."""
+    manager = request.query.get("fieldManager", "")
+    if manager:
+        return manager
+    agent = request.headers.get("user-agent", "")
+    return agent.partition("/")[0][:128] or "unknown"
+
+
+def revision(text: str) -> int:
+    """A resourceVersion as a number; "" and "0" are 0."""
+    if not text:
+        return 0
+    if not text.isdecimal() or not text.isascii():
+        cause = errors.cause(
+            "FieldValueInvalid",
+            "resourceVersion",
+            f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax',
+        )
+        raise errors.invalid("ListOptions", "", [cause], group="meta.k8s.io")
+    return int(text)
+
+
+def timeout_seconds(request: Request, least: float) -> float:
+    """How long a watch lasts: as asked, or between the least and twice that, so that not all end at once."""
+    asked = request.query.get("timeoutSeconds", "")
+    if asked.isdecimal() and int(asked):
+        return float(int(asked))
+    return least * (1 + random.random())

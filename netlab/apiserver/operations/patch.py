@@ -1,0 +1,31 @@
+"""PATCH: strategic merge, merge, JSON patch, and server-side apply, of an object or of a subresource."""
+
+from netlab.api import decoding, errors
+from netlab.api import patch as patches
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver.api import Api
+from netlab.apiserver.body import field_validation
+from netlab.apiserver.operations.change import change
+from netlab.apiserver.wire.message import Answer, Request
+from netlab.apiserver.wire.negotiate import content_type
+
+
+async def patch(api: Api, request: Request, resource: Resource) -> Answer:
+    kind = content_type(request.headers.get("content-type", ""))
+    if kind not in patches.accepted_types(resource):
+        raise errors.unsupported_media_type(patches.accepted_types(resource))
+    if kind == patches.APPLY_PATCH:
+        from netlab.apiserver.apply.operation import apply
+
+        return await apply(api, request, resource)
+    document = patches.parse(kind, request.body)
+    strictness = field_validation(request)
+
+    def patched(current: Obj) -> Obj:
+        result = patches.apply(kind, document, current, resource)
+        obj, warnings = decoding.decode(result, resource, strictness)
+        request.warnings[:] = warnings
+        return obj
+
+    return await change(api, request, resource, patched)

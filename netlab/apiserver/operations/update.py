@@ -1,0 +1,26 @@
+"""UPDATE: PUT of a whole object, also of its status and other subresources that carry the whole object."""
+
+from netlab.api import errors, meta
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver import lifecycle
+from netlab.apiserver.api import Api
+from netlab.apiserver.body import decode_object
+from netlab.apiserver.operations.change import change
+from netlab.apiserver.operations.create import create_object
+from netlab.apiserver.wire.message import Answer, Request
+
+
+async def update(api: Api, request: Request, resource: Resource) -> Answer:
+    wanted = decode_object(request, resource)
+    info, stored = request.info, api.stored(resource)
+    if not meta.name(wanted):
+        raise errors.bad_request("name must be provided")
+    if stored.collection in lifecycle.CREATE_ON_UPDATE and not info.subresource:
+        if api.store.latest(stored.key(info.namespace, info.name)) is None:
+            return await create_object(api, request, resource, wanted)
+
+    def replace(current: Obj) -> Obj:
+        return wanted
+
+    return await change(api, request, resource, replace)

@@ -1,0 +1,109 @@
+"""Stored items to answers: the object itself, a Table, or its metadata alone; JSON or YAML."""
+
+import time
+from typing import Any
+
+import orjson
+
+from netlab.api import errors, meta, tables
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver.storage import Stored, head, load_for, value_for
+from netlab.apiserver.wire.message import Request, Response
+from netlab.apiserver.wire.negotiate import JSON, YAML, Accepted, accepted
+from netlab.store import Item, Listing
+
+
+def accept(request: Request) -> Accepted:
+    """What the client takes; 406 when that cannot be made."""
+    found = accepted(request.headers.get("accept", ""))
+    if found is None:
+        raise errors.not_acceptable((JSON, YAML, "application/vnd.kubernetes.protobuf"))
+    return found
+
+
+def one(request: Request, resource: Resource, stored: Stored, item: Item, code: int = 200) -> Response:
+    """The answer that shows one stored object."""
+    how = accept(request)
+    if not how.convert and not how.yaml:
+        return Response(code, value_for(item, stored, resource))
+    return show(request, resource, load_for(item, stored, resource), code)
+
+
+def show(request: Request, resource: Resource, obj: Obj, code: int = 200) -> Response:
+    """As `one`, for an object that is not stored (a dry run), in the version of `resource`."""
+    how = accept(request)
+    obj = {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
+    if how.convert == "Table":
+        revision = meta.resource_version(obj)
+        obj = table(resource, [obj], how, request.query.get("includeObject", ""), {"resourceVersion": revision})
+    elif how.convert == "PartialObjectMetadata":
+        obj = partial(obj, how)
+    return render(obj, how, code)
+
+
+def render(value: Any, how: Accepted, code: int = 200) -> Response:
+    body = orjson.dumps(value)
+    if not how.yaml:
+        return Response(code, body)
+    import yaml
+
+    text = yaml.dump(orjson.loads(body), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), allow_unicode=True)
+    return Response(code, text.encode(), YAML)
+
+
+def many(
+    request: Request, resource: Resource, stored: Stored, listing: Listing, token: str, remaining: int
+) -> Response:
+    """The answer that shows a page of a list."""
+    how = accept(request)
+    metadata: Obj = {"resourceVersion": str(listing.revision)}
+    if token:
+        metadata["continue"] = token
+    if remaining:
+        metadata["remainingItemCount"] = remaining
+    if not how.convert and not how.yaml:
+        return Response(200, list_body(resource, stored, listing, metadata))
+    objects = [load_for(item, stored, resource) for item in listing.items]
+    if how.convert == "Table":
+        shown = table(resource, objects, how, request.query.get("includeObject", ""), metadata)
+    elif how.convert:
+        kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{how.meta_version}"
+        items = [partial(obj, how) for obj in objects]
+        shown = {"kind": kind, "apiVersion": version, "metadata": metadata, "items": items}
+    else:
+        shown = orjson.loads(list_body(resource, stored, listing, metadata))
+    return render(shown, how)
+
+
+def list_body(resource: Resource, stored: Stored, listing: Listing, metadata: Obj) -> bytes:
+    """A list from stored bytes: nothing is decoded; built-in items carry no kind and apiVersion, as upstream's."""
+    start = orjson.dumps({"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
+    values = [value_for(item, stored, resource) for item in listing.items]
+    if not values:
+        return start[:-1] + b',"items":[]}'
+    if resource.custom:
+        return b'%b,"items":[%b]}' % (start[:-1], b",".join(values))
+    skip = len(head(resource))
+    return b'%b,"items":[{%b}]}' % (start[:-1], b"},{".join([value[skip:-1] for value in values]))
+
+
+def partial(obj: Obj, how: Accepted) -> Obj:
+    """PartialObjectMetadata of an object."""
+    version = f"meta.k8s.io/{how.meta_version}"
+    return {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": obj.get("metadata", {})}
+
+
+def table(
+    resource: Resource, objects: list[Obj], how: Accepted, include: str, metadata: Obj, *, headers: bool = True
+) -> Obj:
+    """A Table of objects; `include` is Object, Metadata (also "") or None, as the includeObject parameter."""
+    return tables.table(
+        resource,
+        objects,
+        time.time(),
+        list_metadata=metadata,
+        include=include or "Metadata",
+        version=how.meta_version,
+        headers=headers,
+    )

@@ -1,0 +1,88 @@
+"""scale: the number of replicas of a workload, seen through autoscaling/v1 Scale."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from netlab.api import errors, labels, meta
+from netlab.api import patch as patches
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver.api import Api
+from netlab.apiserver.body import decode_loose
+from netlab.apiserver.operations.change import changed_item
+from netlab.apiserver.storage import load, load_for
+from netlab.apiserver.wire.message import Answer, Request, json_response
+from netlab.apiserver.wire.negotiate import content_type
+from netlab.store import Item
+
+_SCALE = Resource("autoscaling", "v1", "Scale", "scales", "scale", True, ())
+
+
+async def serve(api: Api, request: Request, resource: Resource) -> Answer:
+    if request.info.verb == "get":
+        stored = api.stored(resource)
+        item = api.store.get(stored.key(request.info.namespace, request.info.name))
+        if item is None:
+            raise errors.not_found(resource, request.info.name)
+        return json_response(scale_of(load_for(item, stored, resource)))
+    wanted = _wanted(request)
+
+    def rescale(current: Obj) -> Obj:
+        new = wanted(scale_of(current))
+        _check(new, meta.name(current))
+        uid, version = meta.uid(new), meta.resource_version(new)
+        if uid and uid != meta.uid(current):
+            raise errors.conflict(resource, meta.name(current))
+        if version and version != meta.resource_version(current):
+            raise errors.conflict(resource, meta.name(current))
+        current.setdefault("spec", {})["replicas"] = meta.get(new, "spec", "replicas", default=0)
+        return current
+
+    # for the strategy this is an update of the spec
+    asked, request.info = request.info, replace(request.info, subresource="")
+    changed, _ = await changed_item(api, request, resource, rescale)
+    request.info = asked
+    return json_response(scale_of(load(changed) if isinstance(changed, Item) else changed))
+
+
+def _wanted(request: Request) -> Callable[[Obj], Obj]:
+    """From the present Scale to the one asked for: a whole one, or a patch."""
+    if request.method != "PATCH":
+        body = decode_loose(request)
+        return lambda present: body
+    kind = content_type(request.headers.get("content-type", ""))
+    if kind not in (patches.JSON_PATCH, patches.MERGE_PATCH, patches.STRATEGIC_MERGE_PATCH):
+        raise errors.unsupported_media_type((patches.JSON_PATCH, patches.MERGE_PATCH, patches.STRATEGIC_MERGE_PATCH))
+    document = patches.parse(kind, request.body)
+    # a Scale has no lists, so a strategic merge is a merge
+    plain = patches.MERGE_PATCH if kind == patches.STRATEGIC_MERGE_PATCH else kind
+    return lambda present: patches.apply(plain, document, present, _SCALE)
+
+
+def _check(scale: Obj, name: str) -> None:
+    replicas = meta.get(scale, "spec", "replicas", default=0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise errors.bad_request("Scale.spec.replicas: expected an integer")
+    if replicas < 0:
+        message = f"Invalid value: {replicas}: must be greater than or equal to 0"
+        cause = errors.cause("FieldValueInvalid", "spec.replicas", message)
+        raise errors.invalid("Scale", name, [cause], group="autoscaling")
+
+
+def scale_of(obj: Obj) -> Obj:
+    """The autoscaling/v1 Scale of a workload."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    metadata = {field: obj["metadata"][field] for field in kept if field in obj["metadata"]}
+    selector = spec.get("selector") or {}
+    if obj.get("kind") == "ReplicationController":
+        text = str(labels.from_map(selector))
+    else:
+        text = str(labels.from_label_selector(selector))
+    scale: Obj = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": {}}
+    if spec.get("replicas"):
+        scale["spec"]["replicas"] = spec["replicas"]
+    scale["status"] = {"replicas": status.get("replicas", 0)}
+    if text:
+        scale["status"]["selector"] = text
+    return scale

@@ -1,0 +1,181 @@
+"""Handing a client's connection on to a node or a backend: request and answer pass through, then bytes both ways.
+
+The other side is asked with the client's method, headers and body. If it answers 101 (SPDY/3.1, WebSocket), both
+connections become one pipe and nobody looks at the bytes; otherwise its answer is passed on as it comes.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from netlab.api import errors
+from netlab.apiserver.wire.message import TakeOver, error_response
+
+_CONNECT_TIMEOUT = 5.0
+_HEAD_LIMIT = 64 << 10
+_CHUNK = 64 << 10
+_HOP = frozenset({"host", "authorization", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer"})
+"""Headers that are between the client and us; Connection and Upgrade go on, they are the point of an upgrade."""
+
+
+async def hand_on(http: web.BaseRequest, target: TakeOver, tls: ssl.SSLContext) -> web.StreamResponse:
+    """Serve the request from `target`. Failures to reach it are a Status; nothing is raised but cancellation."""
+    try:
+        reader, writer = await asyncio.wait_for(
+            asyncio.open_connection(target.host, target.port, ssl=tls if target.tls else None, limit=1 << 20),
+            _CONNECT_TIMEOUT,
+        )
+    except (OSError, TimeoutError) as error:
+        return _unreachable(target, error)
+    try:
+        writer.write(_request_head(http, target))
+        sending = asyncio.create_task(_send_body(http, writer))
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            status, headers = _parse_head(head)
+            if status == 101:
+                sending.cancel()
+                return await _pipe(http, head, reader, writer)
+            return await _relay(http, status, headers, reader)
+        finally:
+            sending.cancel()
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+        return _unreachable(target, error)
+    finally:
+        writer.close()
+
+
+def _request_head(http: web.BaseRequest, target: TakeOver) -> bytes:
+    lines = [f"{http.method} {target.path} HTTP/1.1", f"Host: {target.host}:{target.port}"]
+    lines += [f"{name}: {value}" for name, value in http.headers.items() if name.lower() not in _HOP]
+    lines += [f"{name}: {value}" for name, value in target.headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+async def _send_body(http: web.BaseRequest, writer: asyncio.StreamWriter) -> None:
+    if not http.body_exists:
+        return
+    chunked = "chunked" in http.headers.get("Transfer-Encoding", "").lower()
+    with contextlib.suppress(OSError):
+        async for part in http.content.iter_any():
+            writer.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            await writer.drain()
+        if chunked:
+            writer.write(b"0\r\n\r\n")
+
+
+def _parse_head(head: bytes) -> tuple[int, list[tuple[str, str]]]:
+    """Status code and headers of an answer; ValueError when it is not one."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    status = int(first.split(" ", 2)[1])
+    headers = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers.append((name.strip(), value.strip()))
+    return status, headers
+
+
+async def _relay(
+    http: web.BaseRequest, status: int, headers: list[tuple[str, str]], reader: asyncio.StreamReader
+) -> web.StreamResponse:
+    """Pass an ordinary answer on as it comes, so that followed logs flow."""
+    response = web.StreamResponse(status=status)
+    named: Mapping[str, str] = {name.lower(): value for name, value in headers}
+    for name, value in headers:
+        if name.lower() not in ("transfer-encoding", "connection", "content-length", "keep-alive"):
+            response.headers.add(name, value)
+    length = named.get("content-length")
+    if length is not None:
+        response.content_length = int(length)
+    elif http.version >= (1, 1):
+        response.enable_chunked_encoding()
+    await response.prepare(http)
+    if http.method == "HEAD" or status in (204, 304):
+        return response
+    if "chunked" in named.get("transfer-encoding", "").lower():
+        await _relay_chunks(reader, response)
+    else:
+        left = int(length) if length is not None else -1
+        while left and (data := await reader.read(_CHUNK if left < 0 else min(left, _CHUNK))):
+            left -= len(data) if left > 0 else 0
+            await response.write(data)
+    await response.write_eof()
+    return response
+
+
+async def _relay_chunks(reader: asyncio.StreamReader, response: web.StreamResponse) -> None:
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        while size:
+            data = await reader.read(min(size, _CHUNK))
+            if not data:
+                raise asyncio.IncompleteReadError(b"", size)
+            size -= len(data)
+            await response.write(data)
+        await reader.readuntil(b"\r\n")
+
+
+class _Upstream:
+    """What aiohttp feeds with the client's bytes once the connection is no longer HTTP."""
+
+    def __init__(self, transport: asyncio.Transport, writer: asyncio.StreamWriter) -> None:
+        self._transport, self._writer = transport, writer
+        self._waking: asyncio.Task[None] | None = None
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._writer.write(bytes(data))
+        if self._writer.transport.get_write_buffer_size() > 4 * _CHUNK and self._waking is None:
+            self._transport.pause_reading()
+            self._waking = asyncio.create_task(self._wake())
+        return False, b""
+
+    def feed_eof(self) -> None:
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+        else:
+            self._writer.close()
+
+    async def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            await self._writer.drain()
+        self._waking = None
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+async def _pipe(
+    http: web.BaseRequest, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> web.StreamResponse:
+    """Both connections become one: the client's bytes by a parser in aiohttp's place, the other's by this loop."""
+    transport = http.transport
+    if transport is None:
+        raise ConnectionResetError("the client is gone")
+    http.protocol.set_parser(_Upstream(transport, writer))  # type: ignore[arg-type]
+    transport.write(head)
+    try:
+        while not transport.is_closing() and (data := await reader.read(_CHUNK)):
+            transport.write(data)
+            while transport.get_write_buffer_size() > 16 * _CHUNK and not transport.is_closing():
+                await asyncio.sleep(0.005)
+    except OSError:
+        pass
+    finally:
+        # closing flushes what is buffered; nothing of HTTP may follow on this connection
+        transport.close()
+    return web.Response()
+
+
+def _unreachable(target: TakeOver, error: Exception) -> web.Response:
+    """Upstream's words for a node that does not answer."""
+    url = f"{'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path.partition('?')[0]}"
+    if isinstance(error, TimeoutError):
+        why = f"dial tcp {target.host}:{target.port}: i/o timeout"
+    elif isinstance(error, OSError):
+        why = f"dial tcp {target.host}:{target.port}: connect: {(error.strerror or str(error)).lower()}"
+    else:
+        why = "EOF"
+    found = error_response(errors.internal(f'error dialing backend: Get "{url}": {why}'))
+    return web.Response(status=found.code, body=found.body, content_type="application/json")

@@ -1,0 +1,107 @@
+"""A request and its answer as values, whatever carried them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from netlab.api.errors import StatusError
+from netlab.api.types import Obj
+from netlab.apiserver.wire.negotiate import JSON
+from netlab.apiserver.wire.path import RequestInfo
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks. `extra` as in a TokenReview's user info."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def info(self) -> Obj:
+        """As authentication.k8s.io UserInfo."""
+        found: Obj = {"username": self.name}
+        if self.uid:
+            found["uid"] = self.uid
+        if self.groups:
+            found["groups"] = list(self.groups)
+        if self.extra:
+            found["extra"] = {key: list(values) for key, values in self.extra}
+        return found
+
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+
+
+@dataclass(slots=True)
+class Request:
+    """`query` holds the first value of each parameter, `raw_query` the whole text; header names in lower case."""
+
+    info: RequestInfo
+    method: str
+    query: Mapping[str, str]
+    raw_query: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    user: User = ANONYMOUS
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Response:
+    """A whole answer."""
+
+    code: int
+    body: bytes
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Where a watch's bytes go. Writing never waits: `buffered` tells how much the reader is behind."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def buffered(self) -> int: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Streaming:
+    """An answer without a known length: `run` writes HTTP chunks to the sink until it returns."""
+
+    run: Callable[[Sink], Awaitable[None]]
+    content_type: str = JSON
+
+
+@dataclass(slots=True)
+class TakeOver:
+    """The connection itself is handed on: to a node, or to another backend, at host:port.
+
+    `path` includes the query. `client` is the TLS identity to present; plain TCP where `tls` is false.
+    """
+
+    host: str
+    port: int
+    path: str
+    tls: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Answer = Response | Streaming | TakeOver
+
+
+def json_response(value: Any, code: int = 200) -> Response:
+    return Response(code, orjson.dumps(value))
+
+
+def error_response(error: StatusError) -> Response:
+    return Response(error.code, orjson.dumps(error.status), headers=dict(error.headers))

@@ -1,0 +1,61 @@
+"""The one way from an operation to the store: write, wait until it is durable, tell store errors as a Status."""
+
+from asyncio import Future
+
+from netlab.api import errors, meta
+from netlab.api.resources import Resource
+from netlab.api.types import Obj
+from netlab.apiserver.api import Api
+from netlab.apiserver.selection import note_attributes
+from netlab.apiserver.storage import Stored, encoder
+from netlab.store import Conflict, Exists, Item, NotFound, StoreError, StoreFull
+
+
+async def write_new(api: Api, stored: Stored, resource: Resource, obj: Obj) -> Item:
+    """Raises StatusError: 409 when the name is taken, 507 when the disk is full."""
+    key = stored.key(meta.namespace(obj), meta.name(obj))
+    try:
+        item = await api.store.create(key, encoder(obj, stored.resource))
+    except Exists:
+        raise errors.already_exists(resource, meta.name(obj)) from None
+    except StoreError as error:
+        raise unwritten(error) from None
+    note_attributes(item, stored, stored.resource, obj)
+    return item
+
+
+async def write_changed(api: Api, stored: Stored, resource: Resource, obj: Obj, expected: int) -> Item:
+    """Raises Conflict (of the store) when the object changed since `expected`: the caller knows whether to try again."""
+    return await _settled(
+        api.store.update(stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj, stored.resource), expected),
+        stored,
+        obj,
+    )
+
+
+async def write_gone(api: Api, stored: Stored, resource: Resource, obj: Obj, expected: int) -> Item:
+    """Remove the object; its last state is `obj`. Raises as `write_changed`."""
+    return await _settled(
+        api.store.delete(stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj, stored.resource), expected),
+        stored,
+        obj,
+    )
+
+
+async def _settled(future: "Future[Item]", stored: Stored, obj: Obj) -> Item:
+    try:
+        item = await future
+    except StoreError as error:
+        raise unwritten(error) from None
+    note_attributes(item, stored, stored.resource, obj)
+    return item
+
+
+def unwritten(error: StoreError) -> errors.StatusError:
+    """What a client is told when the store could not write."""
+    if isinstance(error, StoreFull):
+        return errors.status(507, "InsufficientStorage", f"the change was not stored: {error}")
+    return errors.internal(str(error))
+
+
+__all__ = ["Conflict", "NotFound", "unwritten", "write_changed", "write_gone", "write_new"]
