@@ -1,0 +1,275 @@
+"""The service proxy of a node: watches Services and EndpointSlices, keeps the node's iptables as kube-proxy would.
+
+Crash-only: a new proxier starts with a full sync, which adopts what is there and removes what is stale. After that only
+changes are written, many at once when they come fast; a refused write is followed by a full sync. Nothing flows through
+this process: kill it, and packets go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from netlab.api.types import Obj
+from netlab.client.client import Client
+from netlab.client.informer import Informer
+from netlab.dataplane import iptables
+from netlab.dataplane.iptables.names import CANARY
+from netlab.dataplane.services import SELECTOR, NodeView, ServicePortName, ServiceState, ServiceTable
+from netlab.dataplane.services.stale import served
+from netlab.node.proxy_health import HEALTHZ_PORT, HealthServers, ProxyHealth, SocketFactory, service_healths
+from netlab.node.proxy_kernel import NodeKernel, ProxyKernel
+
+if TYPE_CHECKING:
+    from netlab.node.config import AgentConfig, NodeConfig
+
+log = logging.getLogger(__name__)
+
+ZONE_LABEL = "topology.kubernetes.io/zone"
+SERVICES = ("v1", "services")
+SLICES = ("discovery.k8s.io/v1", "endpointslices")
+NODES = ("v1", "nodes")
+
+Changes = Mapping[str, tuple[dict[ServicePortName, ServiceState], dict[ServicePortName, ServiceState]]]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncTiming:
+    """Seconds. `settle` is how long to wait for more after a first change, `min_period` the least time between two
+    syncs (upstream: 1 s), `canary` how often to look whether someone flushed the rules, `full` how often to write all.
+    """
+
+    settle: float = 0.002
+    min_period: float = 0.05
+    retry: float = 0.2
+    retry_max: float = 5.0
+    canary: float = 30.0
+    full: float = 3600.0
+
+
+class Proxier:
+    """The proxy of one node, in iptables mode. `run` returns only by being cancelled."""
+
+    def __init__(
+        self,
+        node_name: str,
+        kernel: ProxyKernel,
+        *,
+        node_ip: str,
+        cluster_cidr: str,
+        open_socket: SocketFactory | None = None,
+        timing: SyncTiming | None = None,
+    ) -> None:
+        """`open_socket` opens listeners in the node's namespace (health checks); without it there are none."""
+        self.node_name = node_name
+        self.health = ProxyHealth()
+        self._kernel = kernel
+        self._timing = timing or SyncTiming()
+        self._table = ServiceTable(NodeView(node_name, node_ip))
+        self._program = iptables.IptablesProgram(iptables.IptablesConfig(node_ip, cluster_cidr))
+        self._servers = HealthServers(open_socket) if open_socket else None
+        self._wake = asyncio.Event()
+        self._full_wanted = True
+        self.syncs = 0
+        self.full_syncs = 0
+
+    @property
+    def table(self) -> ServiceTable:
+        """The Services as this node sees them."""
+        return self._table
+
+    @property
+    def program(self) -> iptables.IptablesProgram:
+        """The rules that should be in the kernel."""
+        return self._program
+
+    async def run(self, client: Client) -> None:
+        """Watches and syncs until cancelled."""
+        services = Informer(client, SERVICES, label_selector=SELECTOR)
+        slices = Informer(client, SLICES, label_selector=SELECTOR)
+        node = Informer(client, NODES, field_selector=f"metadata.name={self.node_name}")
+        services.add_handler(self._service, lambda _, new: self._service(new), self._service_gone)
+        slices.add_handler(self._slice, lambda _, new: self._slice(new), self._slice_gone)
+        node.add_handler(self._node, lambda _, new: self._node(new))
+        informers = (services, slices, node)
+        try:
+            for informer in informers:
+                informer.start()
+            await self._prepare()
+            await services.wait_synced()
+            await slices.wait_synced()
+            await self._loop()
+        finally:
+            if self._servers is not None:
+                await self._servers.keep_only(())
+            for informer in informers:
+                await informer.stop()
+
+    async def _prepare(self) -> None:
+        if not await self._kernel.enable_localhost_node_ports():
+            log.warning("%s: NodePorts on 127.0.0.1 are off: route_localnet cannot be set", self.node_name)
+            self._program.config = replace(self._program.config, localhost_node_ports=False)
+        if self._servers is not None:
+            await self._servers.want(HEALTHZ_PORT, lambda path: self.health.answer(path, time.time()))
+
+    # What informers say. These only note what changed.
+
+    def _service(self, obj: Obj) -> None:
+        self._table.set_service(_key(obj), obj)
+        self._changed()
+
+    def _service_gone(self, obj: Obj) -> None:
+        self._table.set_service(_key(obj), None)
+        self._changed()
+
+    def _slice(self, obj: Obj) -> None:
+        self._table.set_slice(_key(obj), obj)
+        self._changed()
+
+    def _slice_gone(self, obj: Obj) -> None:
+        self._table.set_slice(_key(obj), None)
+        self._changed()
+
+    def _node(self, obj: Obj) -> None:
+        zone = (obj["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
+        self._table.set_view(replace(self._table.view, zone=zone))
+        taints = (obj.get("spec") or {}).get("taints") or ()
+        # As upstream: a node about to be removed tells load balancers to go elsewhere.
+        self.health.eligible = "deletionTimestamp" not in obj["metadata"] and not any(
+            taint.get("key") == "ToBeDeletedByClusterAutoscaler" for taint in taints
+        )
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._table.pending:
+            self.health.queued(time.time())
+            self._wake.set()
+
+    # The sync loop.
+
+    async def _loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        retry = self._timing.retry
+        last_full = loop.time()
+        while True:
+            started = loop.time()
+            try:
+                await self.sync()
+                retry = self._timing.retry
+            except Exception as error:
+                # Whatever it was: the kernel's state is not known, so everything is written again.
+                log.exception("%s: sync failed, trying again in %.1f s: %s", self.node_name, retry, error)
+                self._full_wanted = True
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, self._timing.retry_max)
+                continue
+            spent = loop.time() - started
+            await asyncio.sleep(max(self._timing.min_period - spent, spent, self._timing.settle))
+            try:
+                async with asyncio.timeout(self._timing.canary):
+                    await self._wake.wait()
+                await asyncio.sleep(self._timing.settle)
+            except TimeoutError:
+                self._full_wanted = loop.time() - last_full > self._timing.full or await self._was_flushed()
+                if self._full_wanted:
+                    last_full = loop.time()
+
+    async def _was_flushed(self) -> bool:
+        """Someone who flushes tables (a firewall service) takes the canary chain away with our rules."""
+        try:
+            return f":{CANARY} " not in await self._kernel.save("mangle")
+        except Exception:
+            log.exception("%s: cannot look at the canary chain", self.node_name)
+            return True
+
+    async def sync(self) -> None:
+        """Brings the kernel up to date: whole where needed, else what changed."""
+        self._wake.clear()
+        changes = self._table.take_changes()
+        pairs = [
+            self._program.update(name, after.get(name))
+            for before, after in changes.values()
+            for name in dict.fromkeys((*before, *after))
+        ]
+        large = self._table.endpoint_count() > iptables.LARGE_CLUSTER_ENDPOINTS
+        if self._program.set_large_cluster(large, self._table.states()):
+            self._full_wanted = True
+        if self._full_wanted:
+            await self._full_sync()
+            await self._clean_flows()
+        elif pairs:
+            text = iptables.partial(pairs)
+            if text:
+                await self._kernel.restore(text)
+            if _touches_udp(changes):
+                await self._clean_flows()
+        self._full_wanted = False
+        self.syncs += 1
+        if not self._table.pending:
+            self.health.updated(time.time())
+        await self._serve_health_checks()
+
+    async def _full_sync(self) -> None:
+        present = iptables.scan(await self._kernel.save())
+        await self._kernel.restore(self._program.full(present))
+        self.full_syncs += 1
+
+    async def _clean_flows(self) -> None:
+        try:
+            deleted = await self._kernel.delete_udp_flows(served(self._table.states()).is_stale)
+        except (OSError, NotImplementedError) as error:
+            log.warning("%s: stale UDP flows are kept: %s", self.node_name, error)
+            return
+        if deleted:
+            log.info("%s: deleted %d stale UDP flows", self.node_name, deleted)
+
+    async def _serve_health_checks(self) -> None:
+        if self._servers is None:
+            return
+        wanted = service_healths(self._table.states())
+        await self._servers.keep_only((HEALTHZ_PORT, *wanted))
+        for port in wanted:
+            await self._servers.want(port, lambda _, port=port: self._service_health(port))  # type: ignore[misc]
+
+    def _service_health(self, port: int) -> tuple[int, dict[str, object], Mapping[str, str]]:
+        found = service_healths(self._table.states()).get(port)
+        return found.answer(self.health.healthy(time.time())) if found else (404, {}, {})
+
+
+def _key(obj: Obj) -> str:
+    return f"{obj['metadata'].get('namespace') or 'default'}/{obj['metadata']['name']}"
+
+
+def _touches_udp(changes: Changes) -> bool:
+    return any(name.protocol == "UDP" for before, after in changes.values() for name in (*before, *after))
+
+
+async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
+    """Runs the proxy of one node as its agent's configuration says, until cancelled.
+
+    Mode "external" or "none" leaves the node's rules to someone else; a mode that does not exist here yet is refused.
+    """
+    if agent.proxy_mode in ("external", "none"):
+        await asyncio.Event().wait()
+    if agent.proxy_mode != "iptables":
+        raise ValueError(f"node {node.name}: proxy mode {agent.proxy_mode!r} is not available yet, use iptables")
+    import socket
+
+    from netlab.kernel import netns
+
+    ns = netns.open(node.netns)
+
+    def listen(port: int) -> socket.socket:
+        sock = ns.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("", port))
+        sock.listen(64)
+        sock.setblocking(False)
+        return sock
+
+    proxier = Proxier(node.name, NodeKernel(ns), node_ip=node.ip, cluster_cidr=agent.cluster_cidr, open_socket=listen)
+    await proxier.run(client)

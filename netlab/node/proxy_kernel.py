@@ -1,0 +1,69 @@
+"""What the service proxy needs of a node's kernel, and no more: a narrow protocol, and the real thing behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from netlab.dataplane.services.stale import Flow
+
+if TYPE_CHECKING:
+    from netlab.kernel.netns import NetNs
+
+UDP = 17
+ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
+
+
+class ProxyKernel(Protocol):
+    """One node's netfilter. `restore` raises where a line is refused, and has then changed nothing of that table."""
+
+    async def restore(self, text: str) -> None: ...
+
+    async def save(self, table: str = "") -> str: ...
+
+    async def enable_localhost_node_ports(self) -> bool:
+        """Lets 127.0.0.1 be routed, so that it can be a NodePort's address; False where that is not allowed."""
+        ...
+
+    async def delete_udp_flows(self, stale: Callable[[Flow], bool]) -> int:
+        """Deletes the tracked UDP flows for which `stale` holds; how many."""
+        ...
+
+
+class NodeKernel:
+    """The netfilter of a node's namespace, through netlab.kernel."""
+
+    def __init__(self, ns: NetNs) -> None:
+        self._ns = ns
+
+    async def restore(self, text: str) -> None:
+        from netlab.kernel import iptables
+
+        await iptables.restore_async(self._ns, text, noflush=True)
+
+    async def save(self, table: str = "") -> str:
+        from netlab.kernel import iptables
+
+        return await iptables.save_async(self._ns, table=table)
+
+    async def enable_localhost_node_ports(self) -> bool:
+        try:
+            self._ns.run(lambda: ROUTE_LOCALNET.write_text("1"))
+        except OSError:
+            return False
+        return True
+
+    async def delete_udp_flows(self, stale: Callable[[Flow], bool]) -> int:
+        return await asyncio.to_thread(self._delete_udp_flows, stale)
+
+    def _delete_udp_flows(self, stale: Callable[[Flow], bool]) -> int:
+        from netlab.kernel import conntrack
+
+        deleted = 0
+        for entry in conntrack.entries(self._ns):
+            flow = Flow(entry.original.dst, entry.original.dport, entry.reply.src, entry.reply.sport)
+            if entry.proto == UDP and stale(flow):
+                deleted += conntrack.delete(self._ns, entry)
+        return deleted
