@@ -74,6 +74,8 @@ class PodState:
     sandbox_id: str = ""
     sandbox_ready: bool = False
     ips: tuple[str, ...] = ()
+    last_ips: tuple[str, ...] = ()
+    """What an ended pod had: shown still, given back already."""
     start_time: float = 0.0
     verdict: tuple[str, str, str] | None = None
     initialized: bool = False

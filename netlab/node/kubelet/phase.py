@@ -7,9 +7,17 @@ from netlab.node.kubelet.model import ContainerState, Kind, PodState
 
 
 def pod_phase(spec: Obj, state: PodState) -> str:
-    """Pending, Running, Succeeded or Failed. A verdict of the kubelet (deadline, eviction) goes first."""
+    """Pending, Running, Succeeded or Failed. A verdict of the kubelet (deadline, eviction) goes first.
+
+    A pod that ended is never Pending or Running: one that was deleted before its containers ended has failed.
+    """
     if state.verdict is not None:
         return state.verdict[0]
+    phase = _phase(spec, state)
+    return "Failed" if state.terminal and phase in ("Pending", "Running") else phase
+
+
+def _phase(spec: Obj, state: PodState) -> str:
     policy = spec.get("restartPolicy") or "Always"
     pending, failed = _initialization(state)
     if failed and policy == "Never":

@@ -113,7 +113,7 @@ class Sandboxes:
             await context.wiring.detach(state.uid)
             if self.shared.ipam is not None:
                 self.shared.ipam.release(state.uid)
-        state.ips = ()
+        state.last_ips, state.ips = state.ips or state.last_ips, ()
 
     async def remove(self) -> None:
         """Forget the sandbox and its containers."""

@@ -49,7 +49,7 @@ def pod_status(pod: Obj, state: PodState, host_ips: Sequence[str], now: float) -
         status["reason"], status["message"] = old["reason"], old.get("message", "")
     if state.start_time:
         status["startTime"] = rfc3339(state.start_time)
-    ips = list(state.ips) or [entry["ip"] for entry in old.get("podIPs") or ()]
+    ips = list(state.ips or state.last_ips) or [entry["ip"] for entry in old.get("podIPs") or ()]
     if ips:
         status["podIP"] = ips[0]
         status["podIPs"] = [{"ip": ip} for ip in ips]

@@ -62,17 +62,25 @@ class Stopper:
             await asyncio.gather(*(self._stop_in_pod(pod, c, message) for c in running))
 
     async def _stop_in_pod(self, pod: Obj, container: ContainerState, message: str) -> None:
+        """Until it has ended, by whichever of the attempts with ever shorter grace periods is first."""
         loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(self.stop_one(pod, container, self._deadline - loop.time(), message))
-        while not task.done():
-            self._hurried.clear()
-            hurried = asyncio.ensure_future(self._hurried.wait())
-            await asyncio.wait((task, hurried), return_when=asyncio.FIRST_COMPLETED)
-            hurried.cancel()
-            if not task.done():
-                left = max(0.0, self._deadline - loop.time())
-                await self.shared.context.runtime.stop_container(container.id, left)
-        await task
+        first = self.stop_one(pod, container, self._deadline - loop.time(), message)
+        attempts = {asyncio.ensure_future(first)}
+        try:
+            while not any(attempt.done() for attempt in attempts):
+                self._hurried.clear()
+                hurried = asyncio.ensure_future(self._hurried.wait())
+                await asyncio.wait((*attempts, hurried), return_when=asyncio.FIRST_COMPLETED)
+                if not hurried.cancel():
+                    left = max(0.0, self._deadline - loop.time())
+                    again = self.shared.context.runtime.stop_container(container.id, left)
+                    attempts.add(asyncio.ensure_future(again))
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+        for attempt in attempts:
+            if attempt.done() and not attempt.cancelled():
+                attempt.result()
 
     async def stop_one(self, pod: Obj, container: ContainerState, grace: float, message: str = "") -> None:
         """Stop one container. `message` is the Killing event's, "Stopping container …" by default."""

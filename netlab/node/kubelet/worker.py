@@ -173,6 +173,8 @@ class PodWorker:
         if self.state.terminal:
             self.publisher.soon()
             return
+        if not self.state.start_time:
+            self.state.start_time = self.shared.context.clock()
         if self._past_deadline():
             return
         if not await self._ready_to_start():
@@ -205,8 +207,6 @@ class PodWorker:
     async def _ready_to_start(self) -> bool:
         """Volumes and sandbox are there; if not, they are made, or it is arranged to try again."""
         state, now = self.state, self.shared.context.clock()
-        if not state.start_time:
-            state.start_time = now
         if state.sandbox_id and not state.sandbox_ready:
             await self._sandbox_died()
         if state.sandbox_ready and self._mounted:
@@ -320,7 +320,7 @@ class PodWorker:
 
     def _past_deadline(self) -> bool:
         limit = self.pod["spec"].get("activeDeadlineSeconds")
-        if limit is None or not self.state.start_time:
+        if limit is None:
             return False
         left = self.state.start_time + float(limit) - self.shared.context.clock()
         if left > 0:
