@@ -16,9 +16,14 @@ from netlab.api.openapi import definitions, paths
 from netlab.api.resources import Registry
 from netlab.api.types import Obj
 
-V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-V2_PROTOBUF_OLD = "application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf"
-"""What kubectl up to 1.20 asks for; the same bytes."""
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""The content type of the answer: without the `@` that clients ask with, which Go's mime package does not parse."""
+V2_PROTOBUF_ACCEPTED = (
+    V2_PROTOBUF,
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf",
+)
+"""What clients ask for (the last one: kubectl up to 1.20); always the same bytes."""
 V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
 """Asked for by some clients first; not served: they fall back to JSON."""
 
@@ -105,4 +110,4 @@ class OpenApi:
         return encode_document(self._v2_document())
 
 
-__all__ = ["V2_PROTOBUF", "V2_PROTOBUF_OLD", "V3_PROTOBUF", "OpenApi"]
+__all__ = ["V2_PROTOBUF", "V2_PROTOBUF_ACCEPTED", "V3_PROTOBUF", "OpenApi"]

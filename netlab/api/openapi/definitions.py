@@ -16,7 +16,7 @@ _SOURCE = "#/$defs/"
 _V2 = "#/definitions/"
 _V3 = "#/components/schemas/"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
-_ALWAYS = tuple(_META + kind for kind in ("DeleteOptions", "Status", "APIResourceList", "APIGroup", "WatchEvent"))
+_ALWAYS = tuple(_META + kind for kind in ("DeleteOptions", "Patch", "Status", "WatchEvent"))
 
 _V2_SPECIAL: dict[str, Obj] = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"type": "string", "format": "int-or-string"},
