@@ -1,0 +1,98 @@
+"""The underlay's machines as desired state: interfaces, addresses, routes and forwarding of nodes, hosts and routers.
+
+All neighbours of a small lab are resolved by ARP, as in life. The kernel, however, has one neighbour table for all its
+namespaces (gc_thresh3, 1,024 entries, not settable in a user namespace), and permanent entries are not counted: where
+the pairs of a lab would overflow it, the segments' addresses, which are all known here, become permanent entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from netlab.dataplane.model import Address, Hop, Link, Neighbour, NodeState, Route, Sysctl
+from netlab.dataplane.shaping import Shaping
+from netlab.topology.model import Attachment, Host, Node, Router, Segment, Topology
+from netlab.topology.routing import ComputedRoute, routes
+
+ARP_PAIRS = 512
+"""As many pairs of machines on one segment as are left to ARP: half the kernel's table, the rest is for pods."""
+ALL_PAIRS = 40_000
+"""Above this, only the pairs with a control plane or a router become permanent: a full mesh would cost more than it
+saves."""
+
+
+def underlay(topology: Topology) -> Mapping[str, NodeState]:
+    """The desired state of every node, host and router, by name. Links are the veth ends, with MAC and MTU."""
+    computed = routes(topology)
+    mtus = {end: link.mtu for link in topology.links for end in link.ends}
+    ends: dict[str, list[Attachment]] = {}
+    for link in topology.links:
+        for end in link.ends:
+            ends.setdefault(end.node, []).append(end)
+    static = _neighbours(topology)
+    machines: tuple[Node | Host | Router, ...] = (*topology.nodes, *topology.hosts, *topology.routers)
+    return {
+        machine.name: NodeState(
+            links=(
+                Link("lo", "loopback"),
+                *(Link(end.interface, "veth", mac=end.mac, mtu=mtus[end]) for end in ends.get(machine.name, ())),
+            ),
+            addresses=tuple(Address(end.interface, end.address) for end in ends.get(machine.name, ()) if end.address),
+            routes=tuple(route_of(route) for route in computed.get(machine.name, ())),
+            neighbours=tuple(static.get(machine.name, ())),
+            sysctls=sysctls(forwards=not isinstance(machine, Host)),
+        )
+        for machine in machines
+    }
+
+
+def sysctls(*, forwards: bool) -> tuple[Sysctl, ...]:
+    """What a machine's namespace is told before it has interfaces. A new namespace inherits these from the machine that
+    runs the lab, so each is said, whatever its default."""
+    return (
+        Sysctl("net.ipv4.ip_forward", str(int(forwards))),
+        Sysctl("net.ipv4.conf.all.rp_filter", "0"),
+        Sysctl("net.ipv4.conf.default.rp_filter", "0"),
+        Sysctl("net.ipv4.fib_multipath_hash_policy", "1", optional=True),
+        Sysctl("net.ipv6.conf.default.addr_gen_mode", "1", optional=True),
+    )
+
+
+def route_of(route: ComputedRoute) -> Route:
+    """A computed route as an object of the model."""
+    if len(route.hops) == 1:
+        hop = route.hops[0]
+        return Route(route.destination, hop.interface, via=hop.via or None)
+    return Route(route.destination, hops=tuple(Hop(hop.via or None, hop.interface) for hop in route.hops))
+
+
+def shaping(topology: Topology) -> Mapping[Attachment, Shaping]:
+    """What is to be done to packets that leave by each end of each shaped link."""
+    found = {}
+    for link in topology.links:
+        for end in link.ends:
+            rule = Shaping(end.interface, link.bandwidth_bps, link.delay_s, link.jitter_s, link.loss, link.mtu)
+            if rule:
+                found[end] = rule
+    return found
+
+
+def _neighbours(topology: Topology) -> Mapping[str, list[Neighbour]]:
+    found: dict[str, list[Neighbour]] = {}
+    pairs = sum(len(segment.attachments) * (len(segment.attachments) - 1) for segment in topology.segments)
+    if pairs <= ARP_PAIRS:
+        return found
+    hubs = {node.name for node in topology.control_planes} | {router.name for router in topology.routers}
+    for segment in topology.segments:
+        for end, others in _pairs(segment, hubs if pairs > ALL_PAIRS else set(topology.names)):
+            entries = found.setdefault(end.node, [])
+            entries += [Neighbour(end.interface, other.ip, other.mac) for other in others if other.ip and other.mac]
+    return found
+
+
+def _pairs(segment: Segment, hubs: Iterable[str]) -> Iterable[tuple[Attachment, Sequence[Attachment]]]:
+    """Each attachment with the others it is to know: hubs know all, the others know the hubs."""
+    central = [end for end in segment.attachments if end.node in hubs]
+    for end in segment.attachments:
+        known = segment.attachments if end in central else central
+        yield end, [other for other in known if other is not end]

@@ -1,0 +1,205 @@
+"""From a topology to namespaces, bridges and cables in the kernel: makes what is missing, adopts what is there.
+
+The order is such that a crash at any point leaves a state from which the same call goes on: namespaces (pinned by
+name), bridges, veth pairs (each atomic), then addresses and routes by diff against what the kernel has. Requests of one
+namespace travel together. Nothing here knows Mininet; `lab` puts its objects over the result.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from netlab.dataplane.diff import diff
+from netlab.dataplane.model import Link as Device
+from netlab.dataplane.model import NodeState
+from netlab.dataplane.shaping import Shaping
+from netlab.dataplane.underlay import shaping, sysctls, underlay
+from netlab.kernel import features, links, netns, qdisc, veth
+from netlab.kernel import netlink as nl
+from netlab.kernel import rtnl as rt
+from netlab.kernel.apply import apply
+from netlab.kernel.command import run
+from netlab.kernel.errors import KernelError
+from netlab.kernel.netns import NetNs
+from netlab.kernel.observe import observe
+from netlab.topology.model import Attachment, Link, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Spaces:
+    """The namespaces of a lab: `root` has the switches; `made` names the machines that were not there before."""
+
+    root: NetNs
+    machines: Mapping[str, NetNs]
+    made: frozenset[str] = frozenset()
+
+    def of(self, name: str) -> NetNs:
+        """A machine's namespace; a switch's is the lab's own."""
+        return self.machines.get(name, self.root)
+
+
+def check(topology: Topology) -> None:
+    """UnsupportedFeature, naming the link or switch, where the kernel lacks what the topology asks for."""
+    for link in topology.links:
+        name = f"the link {link.a.node} - {link.b.node}"
+        if link.needs_netem:
+            features.require("netem", f"{name} (delay, jitter or loss)")
+        if link.bandwidth_bps is not None:
+            features.require("tbf", f"{name} (bandwidth)")
+    for switch in topology.switches:
+        if switch.kind == "ovs":
+            features.require("ovs", f"switch {switch.name}")
+
+
+def find(topology: Topology) -> Spaces:
+    """The namespaces of the running network; KernelError ENOENT where a machine's is missing."""
+    names = [name for name in topology.names if name not in {switch.name for switch in topology.switches}]
+    return Spaces(netns.own("lab"), {name: netns.open(name) for name in names})
+
+
+def ensure(topology: Topology) -> Spaces:
+    """Make or complete the network. See the module's docstring for the order."""
+    check(topology)
+    wanted = underlay(topology)
+    spaces = _namespaces(wanted)
+    _Cabling(topology, spaces).lay()
+    for name, state in wanted.items():
+        configure(spaces.machines[name], state, fresh=name in spaces.made)
+    for end, rule in shaping(topology).items():
+        shape(spaces.of(end.node), end.interface, rule)
+    return spaces
+
+
+def configure(ns: NetNs, wanted: NodeState, *, fresh: bool) -> None:
+    """Bring a machine to its state. `fresh`: it was just made, so what it has is known without asking."""
+    if fresh:
+        have = NodeState(links=tuple(replace(link, up=False) for link in wanted.links), sysctls=wanted.sysctls)
+    else:
+        have = observe(ns, sysctls=[sysctl.name for sysctl in wanted.sysctls])
+    plan = diff(have, wanted)
+    if plan:
+        apply(ns, plan)
+
+
+def shape(ns: NetNs, interface: str, rule: Shaping) -> None:
+    """Put the link's queueing disciplines on one of its ends."""
+    index = links.index_of(ns.netlink.get(links.get(interface), f"interface {interface}"))
+    for request in qdisc.requests(rule, index):
+        ns.netlink.request(request, str(rule))
+
+
+def _namespaces(wanted: Mapping[str, NodeState]) -> Spaces:
+    present = set(netns.names())
+    machines = {name: netns.open(name) for name in wanted if name in present}
+    made = []
+    for forwards in (True, False):
+        settings = sysctls(forwards=forwards)
+        names = [name for name, state in wanted.items() if name not in present and state.sysctls == settings]
+        made += netns.many(names, sysctls={sysctl.path: sysctl.value for sysctl in settings})
+    machines |= {ns.name: ns for ns in made}
+    return Spaces(netns.own("lab"), machines, frozenset(ns.name for ns in made))
+
+
+class _Cabling:
+    """Bridges and veth pairs."""
+
+    def __init__(self, topology: Topology, spaces: Spaces) -> None:
+        self.topology = topology
+        self.spaces = spaces
+        self.switches = {switch.name: switch for switch in topology.switches}
+        self._present: dict[str, set[str]] = {}
+        self._indexes: dict[str, int] = {}
+
+    def lay(self) -> None:
+        self._bridges()
+        batches: dict[str, list[tuple[str, bytes]]] = {}
+        for link in self.topology.links:
+            near, far = self._order(link)
+            if self._there(near) and self._there(far):
+                continue
+            owner = "" if near.node in self.switches else near.node
+            what = f"link {link.a.node}:{link.a.interface} - {link.b.node}:{link.b.interface}"
+            batches.setdefault(owner, []).extend((what, request) for request in self._requests(link, near, far))
+        for owner, batch in batches.items():
+            for refusal in self.spaces.of(owner).netlink.send([request for _, request in batch]):
+                raise _explain(refusal, batch[refusal.index][0])
+        self._ovs_ports()
+
+    def _order(self, link: Link) -> tuple[Attachment, Attachment]:
+        """The end from whose namespace the pair is made, and the other: a switch's end first, it needs the bridge."""
+        if link.b.node in self.switches and link.a.node not in self.switches:
+            return link.b, link.a
+        return link.a, link.b
+
+    def _names(self, node: str) -> set[str]:
+        if node in self.spaces.made:
+            return set()
+        key = "" if node in self.switches else node
+        if key not in self._present:
+            replies = self.spaces.of(key).netlink.dump(links.GET_ALL)
+            self._present[key] = {links.name_of(reply) for reply in replies}
+            if not key:
+                self._indexes |= {links.name_of(reply): links.index_of(reply) for reply in replies}
+        return self._present[key]
+
+    def _there(self, end: Attachment) -> bool:
+        return end.interface in self._names(end.node)
+
+    def _bridges(self) -> None:
+        root = self.spaces.root
+        missing = [name for name, switch in self.switches.items() if name not in self._names(name)]
+        requests = [
+            (name, request)
+            for name in missing
+            if self.switches[name].kind == "bridge"
+            for request in links.add(Device(name, "bridge"), lambda _: 0)
+        ]
+        for refusal in root.netlink.send([request for _, request in requests]):
+            raise _explain(refusal, f"switch {requests[refusal.index][0]}")
+        ovs = [name for name in missing if self.switches[name].kind == "ovs"]
+        for name in ovs:
+            run(root, ["ovs-vsctl", "--may-exist", "add-br", name, "--", "set-fail-mode", name, "standalone"])
+        if missing:
+            self._present.pop("", None)
+
+    def _master(self, end: Attachment, link: Link) -> int:
+        switch = self.switches.get(end.node)
+        if switch is None or switch.kind != "bridge" or link.standby:
+            return 0
+        self._names(end.node)
+        return self._indexes[end.node]
+
+    def _requests(self, link: Link, near: Attachment, far: Attachment) -> list[bytes]:
+        found = [links.delete(near.interface)] if self._there(near) else []  # a cable of an earlier topology
+        close = _end(near, link.mtu, master=self._master(near, link), up=near.node in self.switches)
+        if far.node in self.switches:
+            found.append(veth.create(close, _end(far, link.mtu)))
+            master = self._master(far, link)
+            parts = [nl.text(rt.IFLA_IFNAME, far.interface)]
+            parts += [nl.u32(rt.IFLA_MASTER, master)] if master else []
+            found.append(nl.message(rt.RTM_NEWLINK, 0, links.header(0, rt.IFF_UP, rt.IFF_UP), *parts))
+        else:
+            found.append(veth.create(close, _end(far, link.mtu, fd=self.spaces.of(far.node).fd)))
+        return found
+
+    def _ovs_ports(self) -> None:
+        words: list[str] = []
+        for link in self.topology.links:
+            for end in link.ends:
+                switch = self.switches.get(end.node)
+                if switch is not None and switch.kind == "ovs" and not link.standby:
+                    words += ["--", "--may-exist", "add-port", end.node, end.interface]
+        if words:
+            run(self.spaces.root, ["ovs-vsctl", *words[1:]])
+
+
+def _end(end: Attachment, mtu: int, *, master: int = 0, fd: int = -1, up: bool = False) -> veth.End:
+    return veth.End(end.interface, nl.mac_bytes(end.mac) if end.mac else b"", mtu, master, fd, up)
+
+
+def _explain(refusal: KernelError, what: str) -> KernelError:
+    code = refusal.errno or errno.EIO
+    detail = "the bridge has 1,023 ports, which is all it can have" if code == errno.EXFULL else refusal.detail
+    return KernelError(code, what, detail)
