@@ -1,4 +1,4 @@
-"""A server by itself, for development: `python -m netlab.apiserver --state DIR --port N`; prints the kubeconfig's path."""
+"""For development: `python -m netlab.apiserver --state DIR --port N`; prints the kubeconfig's path."""
 
 import argparse
 import asyncio

@@ -9,6 +9,8 @@ from netlab.apiserver.authn import Authenticator
 from netlab.apiserver.authn.tokens import ServiceAccountTokens
 from netlab.apiserver.authz import Authorizer
 from netlab.apiserver.authz.authorizer import AlwaysAllow, Mode
+from netlab.apiserver.authz.rbac import GROUP as RBAC
+from netlab.apiserver.authz.rbac import Rbac
 from netlab.apiserver.bootstrap import bootstrap
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.pki import Pki, ensure_pki
@@ -57,4 +59,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
 def _modes(api: Api) -> list[Mode]:
     if api.config.authorization == "AlwaysAllow":
         return [AlwaysAllow()]
-    return [AlwaysAllow()]
+    rbac = Rbac(api)
+    for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
+        api.store.subscribe(api.stored(get(RBAC, kind)).collection, rbac.forget)
+    return [rbac]

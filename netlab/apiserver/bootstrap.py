@@ -11,6 +11,7 @@ from netlab.api.resources import get
 from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
 from netlab.apiserver.api import Api
+from netlab.apiserver.authz import policy
 from netlab.apiserver.storage import load
 from netlab.apiserver.writing import write_changed, write_new
 
@@ -27,6 +28,7 @@ async def bootstrap(api: Api) -> None:
         _endpoints(api.config.advertise_address, api.config.advertise_port),
         _slice(api.config.advertise_address, api.config.advertise_port),
         *_priority_classes(),
+        *policy.objects(),
     ]
     await asyncio.gather(*(ensure(api, obj) for obj in wanted))
     service = api.read("v1", "Service", "default", "kubernetes")
@@ -115,15 +117,11 @@ def _slice(address: str, port: int) -> Obj:
 
 def _priority_classes() -> list[Obj]:
     rows = (
-        (
-            "system-node-critical",
-            2000001000,
-            "Used for system critical pods that must not be moved from their current node.",
-        ),
+        ("system-node-critical", 2000001000, "must not be moved from their current node."),
         (
             "system-cluster-critical",
             2000000000,
-            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+            "must run in the cluster, but can be moved to another node if necessary.",
         ),
     )
     return [
@@ -132,7 +130,7 @@ def _priority_classes() -> list[Obj]:
             "apiVersion": "scheduling.k8s.io/v1",
             "metadata": {"name": name},
             "value": value,
-            "description": text,
+            "description": f"Used for system critical pods that {text}",
             "preemptionPolicy": "PreemptLowerPriority",
         }
         for name, value, text in rows

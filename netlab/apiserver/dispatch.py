@@ -20,6 +20,7 @@ from netlab.apiserver.operations.patch import patch
 from netlab.apiserver.operations.update import update
 from netlab.apiserver.operations.watch import watch
 from netlab.apiserver.wire.message import Answer, Request, Response, error_response
+from netlab.apiserver.wire.path import RequestInfo
 
 log = logging.getLogger("netlab.apiserver")
 
@@ -94,10 +95,8 @@ async def _route(api: Api, request: Request) -> Answer:
     resource = api.registry.by_path(info.group, info.version, info.resource)
     if resource is None:
         raise errors.path_not_found()
-    if resource.namespaced != bool(info.namespace) and (info.name or info.verb in ("create", "deletecollection")):
-        # all-namespaces paths serve lists and watches only
-        if resource.namespaced or info.resource != "namespaces":
-            raise errors.path_not_found()
+    if not _reachable(info, resource):
+        raise errors.path_not_found()
     if info.subresource:
         return await subresources.serve(api, request, resource)
     if not resource.stored:
@@ -106,6 +105,13 @@ async def _route(api: Api, request: Request) -> Answer:
     if operation is None or info.verb not in resource.verbs:
         raise errors.method_not_allowed()
     return await operation(api, request, resource)
+
+
+def _reachable(info: RequestInfo, resource: Resource) -> bool:
+    """Paths over all namespaces serve lists and watches only; cluster-scoped kinds live in no namespace."""
+    if not resource.namespaced:
+        return not info.namespace or resource.plural == "namespaces"
+    return bool(info.namespace) or not (info.name or info.verb in ("create", "deletecollection"))
 
 
 def _escaped(text: str) -> str:

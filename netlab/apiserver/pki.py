@@ -256,6 +256,6 @@ def _write_pair(directory: Path, name: str, pair: KeyPair) -> KeyPair:
 
 def _write(path: Path, content: bytes, mode: int) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
-        stream.write(content)
+    temporary.touch(mode)
+    temporary.write_bytes(content)
     temporary.replace(path)

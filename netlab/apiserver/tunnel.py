@@ -158,14 +158,19 @@ async def _pipe(
     try:
         while not transport.is_closing() and (data := await reader.read(_CHUNK)):
             transport.write(data)
-            while transport.get_write_buffer_size() > 16 * _CHUNK and not transport.is_closing():
-                await asyncio.sleep(0.005)
+            await _drained(transport)
     except OSError:
         pass
     finally:
         # closing flushes what is buffered; nothing of HTTP may follow on this connection
         transport.close()
     return web.Response()
+
+
+async def _drained(transport: asyncio.Transport) -> None:
+    """Wait for a slow client; aiohttp keeps the transport's own flow control to itself."""
+    while transport.get_write_buffer_size() > 16 * _CHUNK and not transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
 
 
 def _unreachable(target: TakeOver, error: Exception) -> web.Response:

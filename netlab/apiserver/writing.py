@@ -25,7 +25,7 @@ async def write_new(api: Api, stored: Stored, resource: Resource, obj: Obj) -> I
 
 
 async def write_changed(api: Api, stored: Stored, resource: Resource, obj: Obj, expected: int) -> Item:
-    """Raises Conflict (of the store) when the object changed since `expected`: the caller knows whether to try again."""
+    """Raises Conflict (of the store) when the object changed since `expected`: the caller may compute it anew."""
     return await _settled(
         api.store.update(stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj, stored.resource), expected),
         stored,

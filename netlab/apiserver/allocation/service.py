@@ -122,7 +122,8 @@ class Allocation:
 
     def _take_port(self, service: Obj, index: int, number: int, taken: list[tuple[Pool, int]]) -> None:
         if number not in self.ports:
-            why = f"provided port is not in the valid range. The range of valid ports is {self.ports.first}-{self.ports.last}"
+            valid = f"{self.ports.first}-{self.ports.last}"
+            why = f"provided port is not in the valid range. The range of valid ports is {valid}"
         elif not self.ports.take(number):
             why = "provided port is already allocated"
         else:

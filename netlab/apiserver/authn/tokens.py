@@ -124,9 +124,7 @@ def _user(claims: Claims) -> User:
     extra = [(f"{_PREFIX}credential-id", (f"JTI={claims.jti}",))] if claims.jti else []
     for claim in ("node", "pod"):
         bound = private.get(claim) or {}
-        for field in ("name", "uid"):
-            if bound.get(field):
-                extra.append((f"{_PREFIX}{claim}-{field}", (str(bound[field]),)))
+        extra += [(f"{_PREFIX}{claim}-{field}", (str(bound[field]),)) for field in ("name", "uid") if bound.get(field)]
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
     name = f"system:serviceaccount:{namespace}:{account['name']}"
     return User(name, groups, str(account.get("uid", "")), tuple(extra))

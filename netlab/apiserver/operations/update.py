@@ -16,9 +16,9 @@ async def update(api: Api, request: Request, resource: Resource) -> Answer:
     info, stored = request.info, api.stored(resource)
     if not meta.name(wanted):
         raise errors.bad_request("name must be provided")
-    if stored.collection in lifecycle.CREATE_ON_UPDATE and not info.subresource:
-        if api.store.latest(stored.key(info.namespace, info.name)) is None:
-            return await create_object(api, request, resource, wanted)
+    may_create = stored.collection in lifecycle.CREATE_ON_UPDATE and not info.subresource
+    if may_create and api.store.latest(stored.key(info.namespace, info.name)) is None:
+        return await create_object(api, request, resource, wanted)
 
     def replace(current: Obj) -> Obj:
         return wanted

@@ -9,7 +9,7 @@ _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """`resource` is empty for paths that are not of the API (discovery, health); `rest` is what follows `subresource`."""
+    """`resource` is empty for paths that are no API object's (discovery, health); `rest` follows `subresource`."""
 
     path: str
     verb: str

@@ -1,0 +1,292 @@
+"""The roles and bindings that every cluster has, as tables.
+
+Source followed: plugin/pkg/auth/authorizer/rbac/bootstrappolicy (policy.go), and kubeadm's for CoreDNS and its
+administrators. Rows that are netlab's own say so: its controllers and its node agents each run as one identity.
+"""
+
+from typing import NamedTuple
+
+from netlab.api.types import Obj
+
+READ = "get list watch"
+WRITE = "create delete deletecollection patch update"
+ALL = f"{WRITE} {READ}"
+_RBAC, _AUTHZ, _AUTHN = "rbac.authorization.k8s.io", "authorization.k8s.io", "authentication.k8s.io"
+_NET, _STORAGE = "networking.k8s.io", "storage.k8s.io"
+_BOOTSTRAP = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+_EDIT, _VIEW, _ADMIN = (f"rbac.authorization.k8s.io/aggregate-to-{name}" for name in ("edit", "view", "admin"))
+
+
+class Rule(NamedTuple):
+    """Words separated by blanks; the core API group is written "core"."""
+
+    verbs: str
+    groups: str = ""
+    resources: str = ""
+    names: str = ""
+    paths: str = ""
+
+    def obj(self) -> Obj:
+        found: Obj = {"verbs": self.verbs.split()}
+        if self.paths:
+            found["nonResourceURLs"] = self.paths.split()
+            return found
+        found["apiGroups"] = ["" if group == "core" else group for group in self.groups.split()]
+        found["resources"] = self.resources.split()
+        if self.names:
+            found["resourceNames"] = self.names.split()
+        return found
+
+
+_EVENTS = Rule("create patch update", "core events.k8s.io", "events")
+_DISCOVERY = "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/"
+
+_VIEW_RULES = (
+    Rule(
+        READ,
+        "core",
+        "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers "
+        "replicationcontrollers/scale serviceaccounts services services/status",
+    ),
+    Rule(
+        READ,
+        "core",
+        "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "
+        "resourcequotas resourcequotas/status",
+    ),
+    Rule(READ, "core", "namespaces"),
+    Rule(READ, "discovery.k8s.io", "endpointslices"),
+    Rule(
+        READ,
+        "apps",
+        "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "
+        "replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status",
+    ),
+    Rule(READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
+    Rule(READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
+    Rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
+    Rule(READ, _NET, "ingresses ingresses/status networkpolicies"),
+)
+_EDIT_RULES = (
+    Rule(READ, "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
+    Rule("impersonate", "core", "serviceaccounts"),
+    Rule(WRITE, "core", "pods pods/attach pods/exec pods/portforward pods/proxy"),
+    Rule("create", "core", "pods/eviction"),
+    Rule(
+        WRITE,
+        "core",
+        "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets "
+        "serviceaccounts services services/proxy",
+    ),
+    Rule("create", "core", "serviceaccounts/token"),
+    Rule(
+        WRITE,
+        "apps",
+        "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets "
+        "statefulsets/scale",
+    ),
+    Rule(WRITE, "autoscaling", "horizontalpodautoscalers"),
+    Rule(WRITE, "batch", "cronjobs jobs"),
+    Rule(WRITE, "policy", "poddisruptionbudgets"),
+    Rule(WRITE, _NET, "ingresses networkpolicies"),
+    Rule(ALL, "coordination.k8s.io", "leases"),
+)
+_ADMIN_RULES = (
+    Rule("create", _AUTHZ, "localsubjectaccessreviews"),
+    Rule(ALL, _RBAC, "rolebindings roles"),
+)
+_NODE_RULES = (
+    Rule("create", _AUTHN, "tokenreviews"),
+    Rule("create", _AUTHZ, "localsubjectaccessreviews subjectaccessreviews"),
+    Rule(READ, "core", "services"),
+    Rule("create get list watch", "core", "nodes"),
+    Rule("patch update", "core", "nodes nodes/status"),
+    _EVENTS,
+    Rule(READ, "core", "pods"),
+    Rule("create delete", "core", "pods"),
+    Rule("patch update", "core", "pods/status"),
+    Rule("create", "core", "pods/eviction"),
+    Rule(READ, "core", "configmaps secrets"),
+    Rule("get", "core", "persistentvolumeclaims persistentvolumes"),
+    Rule("get", "core", "endpoints"),
+    Rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
+    Rule("create delete get patch update", "coordination.k8s.io", "leases"),
+    Rule("get", _STORAGE, "volumeattachments"),
+    Rule("create", "core", "serviceaccounts/token"),
+    Rule("get patch update", "core", "persistentvolumeclaims/status"),
+    Rule(READ, _STORAGE, "csidrivers"),
+    Rule("create delete get patch update", _STORAGE, "csinodes"),
+    Rule(READ, "node.k8s.io", "runtimeclasses"),
+)
+_PROXY_RULES = (
+    Rule("list watch", "core", "endpoints services"),
+    Rule(READ, "core", "nodes"),
+    _EVENTS,
+    Rule("list watch", "discovery.k8s.io", "endpointslices"),
+    Rule("list watch", _NET, "servicecidrs"),
+)
+_SCHEDULER_RULES = (
+    _EVENTS,
+    Rule("create", "coordination.k8s.io", "leases"),
+    Rule("get list update watch", "coordination.k8s.io", "leases", "kube-scheduler"),
+    Rule(READ, "core", "nodes"),
+    Rule("delete get list watch", "core", "pods"),
+    Rule("create", "core", "bindings pods/binding"),
+    Rule("patch update", "core", "pods/status"),
+    Rule(READ, "core", "replicationcontrollers services namespaces"),
+    Rule(READ, "apps extensions", "replicasets"),
+    Rule(READ, "apps", "statefulsets"),
+    Rule(READ, "policy", "poddisruptionbudgets"),
+    Rule(READ, "core", "persistentvolumeclaims persistentvolumes"),
+    Rule("create", _AUTHN, "tokenreviews"),
+    Rule("create", _AUTHZ, "subjectaccessreviews"),
+    Rule(READ, _STORAGE, "csinodes csidrivers csistoragecapacities storageclasses volumeattachments"),
+)
+_MANAGER_RULES = (
+    _EVENTS,
+    Rule("create", "coordination.k8s.io", "leases"),
+    Rule("get list update watch", "coordination.k8s.io", "leases", "kube-controller-manager"),
+    Rule("create delete get update", "core", "secrets serviceaccounts"),
+    Rule("get", "core", "namespaces configmaps"),
+    Rule("create", _AUTHN, "tokenreviews"),
+    Rule("create", _AUTHZ, "subjectaccessreviews"),
+    Rule("list watch", "*", "*"),
+    Rule("create", "core", "serviceaccounts/token"),
+)
+# netlab's controllers share one identity, where upstream gives each a service account of its own
+_CONTROLLER_RULES = (
+    Rule("get list watch create update patch delete deletecollection", "*", "*"),
+    Rule("get", paths="/metrics /healthz"),
+    Rule("approve sign", "certificates.k8s.io", "signers"),
+)
+
+CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
+    "cluster-admin": (Rule("*", "*", "*"), Rule("*", paths="*")),
+    "system:discovery": (Rule("get", paths=_DISCOVERY),),
+    "system:monitoring": (
+        Rule("get", paths="/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*"),
+    ),
+    "system:basic-user": (
+        Rule("create", _AUTHZ, "selfsubjectaccessreviews selfsubjectrulesreviews"),
+        Rule("create", _AUTHN, "selfsubjectreviews"),
+    ),
+    "system:public-info-viewer": (Rule("get", paths="/healthz /livez /readyz /version /version/"),),
+    "system:service-account-issuer-discovery": (
+        Rule("get", paths="/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks"),
+    ),
+    "system:node": _NODE_RULES,
+    "system:node-proxier": _PROXY_RULES,
+    "system:kubelet-api-admin": (
+        Rule(READ, "core", "nodes"),
+        Rule("proxy", "core", "nodes"),
+        Rule("*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+    ),
+    "system:node-bootstrapper": (Rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),),
+    "system:auth-delegator": (
+        Rule("create", _AUTHN, "tokenreviews"),
+        Rule("create", _AUTHZ, "subjectaccessreviews"),
+    ),
+    "system:kube-aggregator": (Rule(READ, "core", "endpoints services"),),
+    "system:kube-controller-manager": _MANAGER_RULES,
+    "system:kube-scheduler": _SCHEDULER_RULES,
+    "system:kube-dns": (Rule("list watch", "core", "endpoints services"),),
+    "system:volume-scheduler": (
+        Rule("get list patch update watch", "core", "persistentvolumes persistentvolumeclaims"),
+        Rule(READ, _STORAGE, "storageclasses"),
+    ),
+    "system:coredns": (
+        Rule("list watch", "core", "endpoints services pods namespaces"),
+        Rule("list watch", "discovery.k8s.io", "endpointslices"),
+    ),
+    "netlab:controllers": _CONTROLLER_RULES,
+}
+"""Name → rules."""
+
+AGGREGATES: dict[str, tuple[str, str, tuple[Rule, ...]]] = {
+    "view": ("system:aggregate-to-view", _VIEW, _VIEW_RULES),
+    "edit": ("system:aggregate-to-edit", _EDIT, _EDIT_RULES),
+    "admin": ("system:aggregate-to-admin", _ADMIN, _ADMIN_RULES),
+}
+"""User-facing role → (the role that is collected into it, the label it is collected by, its rules)."""
+_COLLECTED_INTO = {"edit": ("admin",), "view": ("edit",), "admin": ()}
+
+BINDINGS: tuple[tuple[str, str, str, str], ...] = (
+    ("cluster-admin", "cluster-admin", "Group", "system:masters"),
+    ("kubeadm:cluster-admins", "cluster-admin", "Group", "kubeadm:cluster-admins"),
+    ("system:monitoring", "system:monitoring", "Group", "system:monitoring"),
+    ("system:discovery", "system:discovery", "Group", "system:authenticated"),
+    ("system:basic-user", "system:basic-user", "Group", "system:authenticated"),
+    ("system:public-info-viewer", "system:public-info-viewer", "Group", "system:authenticated system:unauthenticated"),
+    (
+        "system:service-account-issuer-discovery",
+        "system:service-account-issuer-discovery",
+        "Group",
+        "system:serviceaccounts",
+    ),
+    ("system:node-proxier", "system:node-proxier", "User", "system:kube-proxy"),
+    ("system:kube-controller-manager", "system:kube-controller-manager", "User", "system:kube-controller-manager"),
+    ("system:kube-scheduler", "system:kube-scheduler", "User", "system:kube-scheduler"),
+    ("system:volume-scheduler", "system:volume-scheduler", "User", "system:kube-scheduler"),
+    ("system:kube-dns", "system:kube-dns", "ServiceAccount", "kube-system/kube-dns"),
+    ("system:coredns", "system:coredns", "ServiceAccount", "kube-system/coredns"),
+    # upstream decides for kubelets in the node authorizer; netlab's agents proxy with the node's identity too
+    ("netlab:nodes", "system:node", "Group", "system:nodes"),
+    ("netlab:node-proxiers", "system:node-proxier", "Group", "system:nodes"),
+    ("netlab:controllers", "netlab:controllers", "User", "system:kube-controller-manager"),
+)
+"""(binding, cluster role, kind of subject, subjects)."""
+
+
+def objects() -> list[Obj]:
+    """Every default ClusterRole and ClusterRoleBinding."""
+    found = [_role(name, rules, _BOOTSTRAP) for name, rules in CLUSTER_ROLES.items()]
+    for role, (part, label, rules) in AGGREGATES.items():
+        # what view may, edit may; what edit may, admin may
+        found.append(_role(part, rules, {**_BOOTSTRAP, label: "true"}))
+        collected = _role(role, (), {**_BOOTSTRAP})
+        for wider in _COLLECTED_INTO[role]:
+            collected["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{wider}"] = "true"
+        collected["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]}
+        collected["rules"] = [rule.obj() for rule in _reachable(role)]
+        found.append(collected)
+    found += [_binding(*row) for row in BINDINGS]
+    return found
+
+
+def _reachable(role: str) -> list[Rule]:
+    rules = list(AGGREGATES[role][2])
+    for narrower, wider in _COLLECTED_INTO.items():
+        if role in wider:
+            rules += _reachable(narrower)
+    return rules
+
+
+def _role(name: str, rules: tuple[Rule, ...], labels: dict[str, str]) -> Obj:
+    metadata = {
+        "name": name,
+        "labels": dict(labels),
+        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+    }
+    return {"kind": "ClusterRole", "apiVersion": f"{_RBAC}/v1", "metadata": metadata, "rules": [r.obj() for r in rules]}
+
+
+def _binding(name: str, role: str, kind: str, subjects: str) -> Obj:
+    metadata = {
+        "name": name,
+        "labels": dict(_BOOTSTRAP),
+        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+    }
+    return {
+        "kind": "ClusterRoleBinding",
+        "apiVersion": f"{_RBAC}/v1",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [_subject(kind, subject) for subject in subjects.split()],
+    }
+
+
+def _subject(kind: str, name: str) -> Obj:
+    if kind == "ServiceAccount":
+        namespace, _, account = name.partition("/")
+        return {"kind": kind, "name": account, "namespace": namespace}
+    return {"apiGroup": _RBAC, "kind": kind, "name": name}
