@@ -70,10 +70,33 @@ def klab(ctx: click.Context, lab: str | None) -> None:
     ctx.obj = lab
 
 
+_EXPECTED = (
+    ("netlab.topology.errors", "TopologyError", 2),
+    ("netlab.sandbox.paths", "BadLabName", 2),
+    ("netlab.lab.record", "LabError", 1),
+    ("netlab.sandbox.spec", "SandboxError", 1),
+    ("netlab.kernel.errors", "UnsupportedFeature", 1),
+    ("netlab.runtime.images.model", "ImageNotFound", 1),
+    ("netlab.runtime.images.model", "InvalidImageName", 1),
+    ("netlab.runtime.images.model", "ImageError", 1),
+)
+"""Errors that a user can cause or mend: their text is the whole story. (module, class, exit status)"""
+
+
+def expected_status(error: BaseException) -> int | None:
+    """The exit status of an error that is explained by its own text; None for a fault of ours."""
+    for module, name, status in _EXPECTED:
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is not None and isinstance(error, kind):
+            return int(getattr(error, "status", status))
+    return 1 if isinstance(error, OSError) else None
+
+
 def main() -> None:
     """The console script. A broken pipe or Ctrl-C ends quietly with the status that a shell expects."""
     try:
-        klab.main(standalone_mode=False, prog_name=os.path.basename(sys.argv[0]) or "klab")  # noqa: PTH119
+        result = klab.main(standalone_mode=False, prog_name=os.path.basename(sys.argv[0]) or "klab")  # noqa: PTH119
+        sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -83,3 +106,14 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except Exception as error:
+        status = expected_status(error)
+        if status is not None:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(status)
+        if os.environ.get("KLAB_DEBUG"):
+            raise
+        click.echo(
+            f"Error: {type(error).__name__}: {error} — a fault of netlab itself; KLAB_DEBUG=1 shows where", err=True
+        )
+        sys.exit(70)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.lab.components import announce, node_kubeconfig, share
 from netlab.node.agent import run_agent
 from netlab.node.config import AgentConfig, NodeConfig
+from netlab.node.proxy import start_proxy
 from netlab.sandbox.paths import LabPaths
 from netlab.topology.model import Node, Taint, Topology
 
@@ -68,18 +71,12 @@ async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agent
 
     modes = {node.name: node.proxy_mode or topology.cluster.proxy_mode for node in topology.nodes}
 
-    async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
-        from netlab.kernel import netns
-        from netlab.node.proxy import Proxier
-
-        if modes[node.name] in ("external", "none"):
-            return
-        proxier = Proxier(node.name, netns.open(node.netns), cluster_cidr=agent.cluster_cidr, mode=modes[node.name])
-        await proxier.run(client)
+    async def proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
+        await start_proxy(node, replace(agent, proxy_mode=modes[node.name]), client)
 
     runtime = await RealRuntime.connect()
     config = agent_config(paths, topology, index, agents, upstream_timing)
     try:
-        await run_agent(config, runtime, ready=announce(f"agent-{index}"), start_proxy=start_proxy)
+        await run_agent(config, runtime, ready=announce(f"agent-{index}"), start_proxy=proxy)
     finally:
         await runtime.close()

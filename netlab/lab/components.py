@@ -7,6 +7,7 @@ JSON-able; they read the topology again from the lab's state, so that a restart 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -59,6 +60,7 @@ def specs(paths: LabPaths, topology: Topology, upstream_timing: bool) -> list[Pr
             join={"net": f"/run/netns/{node}"} if node else {},
             hold=hold,
             restart=name != "addons",
+            stdio=("null", "log", "log"),
             log=str(paths.logs / f"{name}.log"),
         )
 
@@ -101,10 +103,8 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     async def guarded() -> None:
         task = asyncio.ensure_future(main)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await task
-        except asyncio.CancelledError:
-            pass
 
     uvloop.run(guarded())
 

@@ -139,7 +139,7 @@ class Lab:
         seen = Observation()
         command = [*_KLAB, "--lab", self.name, "capture", "--raw", "--filter", expression, *where]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+            assert process.stdin is not None and process.stdout is not None  # noqa: S101
             try:
                 first = process.stdout.readline()
                 if not first:

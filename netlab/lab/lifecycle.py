@@ -59,7 +59,11 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     """
     began = time.monotonic()
     paths, topology, source = choose(options)
-    paths.create()
+    check_supported(topology)
+    try:
+        paths.create()
+    except OSError as error:
+        raise LabError(f"{error.filename}: {error.strerror}; the lab keeps its state and its sockets there") from None
     with _starting(paths):
         record = _record(paths, options, source)
         with _listening(record, options) as api:
@@ -92,6 +96,25 @@ def choose(options: UpOptions) -> tuple[LabPaths, Topology, str]:
     topology = load(source)
     paths = LabPaths.of(options.name or topology.name)
     return paths, topology, str(find(source))
+
+
+PROXY_MODES = ("iptables", "external", "none")
+
+
+def check_supported(topology: Topology) -> None:
+    """Refuse what a topology may ask for and this version does not have. LabError names the place and the remedy."""
+    for node in topology.nodes:
+        mode = node.proxy_mode or topology.cluster.proxy_mode
+        if mode not in PROXY_MODES:
+            raise LabError(
+                f"node '{node.name}': proxy mode '{mode}' is not available yet; use {', '.join(PROXY_MODES)}"
+            )
+    if len(topology.control_planes) > 1:
+        names = ", ".join(node.name for node in topology.control_planes)
+        raise LabError(
+            f"several control-plane nodes ({names}): only one is possible yet, because the store is not shared; "
+            "make the others workers"
+        )
 
 
 def wait_ready(paths: LabPaths, on_progress: Callable[[Obj], None], timeout: float) -> Obj:
@@ -219,6 +242,7 @@ def _launch(paths: LabPaths, options: UpOptions, began: float, api: socket.socke
         args=(paths.name, str(paths.state), str(paths.runtime), options.upstream_timing, began),
         hold=("control",),
         restart=True,
+        stdio=("null", "log", "log"),
         log=str(paths.logs / "labd.log"),
     )
     for file in paths.logs.glob("*.log"):

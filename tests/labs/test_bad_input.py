@@ -1,0 +1,135 @@
+"""What a user can get wrong, or find in the way: one clear sentence, the right exit status, nothing left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.labs.tools import User
+
+GOOD = """
+nodes:
+  master: {role: control-plane}
+  node1: {}
+switches: {s1: {}}
+links:
+  - [master, s1]
+  - [node1, s1]
+"""
+
+FILES = {
+    "not YAML": ("nodes: [", "2:1"),
+    "an unknown key": (GOOD + "nodez: {}\n", "nodes"),
+    "a link to nothing": (GOOD + "  - [node7, s1]\n", "node7"),
+    "CIDRs that overlap": (GOOD + "cluster: {podCIDR: 10.96.0.0/16}\n", "overlap"),
+    "a CIDR too small": (GOOD + "cluster: {podCIDR: 10.244.0.0/24}\n", "10.244.0.0/24"),
+    "a name twice": (GOOD + "hosts: {node1: {}}\n", "node1"),
+}
+
+
+def one_sentence(text: str) -> None:
+    assert "Traceback" not in text
+    assert text.strip(), "an error must say something"
+    assert len(text.strip().splitlines()) <= 3, text
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_wrong_topology(caller: User, case: str) -> None:
+    text, mentioned = FILES[case]
+    file = caller.home / "wrong.yaml"
+    file.write_text(text)
+    result = caller.klab("up", str(file))
+    assert result.returncode == 2, result.stderr
+    one_sentence(result.stderr)
+    assert str(file) in result.stderr
+    assert mentioned in result.stderr
+    assert json.loads(caller.klab("ls", "-o", "json").stdout) == []
+
+
+def test_no_such_topology(caller: User) -> None:
+    result = caller.klab("up", "corse")
+    assert result.returncode == 2
+    one_sentence(result.stderr)
+    assert "course" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "mentioned"),
+    [
+        (("status",), 1, "no lab runs"),
+        (("--lab", "nope", "kubectl", "get", "nodes"), 1, "'nope'"),
+        (("upp",), 2, "did you mean 'up'"),
+        (("up", "single", "--name", "Not_A_Name"), 2, "Not_A_Name"),
+        (("up", "single", "--api-port", "99999"), 2, "99999"),
+        (("image", "load", "/nonexistent.tar"), 1, "/nonexistent.tar"),
+        (("image", "rm", "nonesuch"), 1, "nonesuch"),
+        (("logs",), 1, "no lab runs"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_call(caller: User, arguments: tuple[str, ...], status: int, mentioned: str) -> None:
+    result = caller.klab(*arguments)
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    assert mentioned in result.stderr
+
+
+def test_a_taken_port(caller: User) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = caller.klab("up", "single", "--api-port", str(port))
+    assert result.returncode == 1
+    one_sentence(result.stderr)
+    assert f"port {port}" in result.stderr
+
+
+def test_up_twice(caller: User) -> None:
+    assert caller.klab("up", "single").returncode == 0
+    again = caller.klab("up", "single")
+    assert again.returncode == 1
+    one_sentence(again.stderr)
+    assert "already runs" in again.stderr
+
+
+def test_without_mnexec(caller: User, tmp_path: Path) -> None:
+    """The programs that a lab needs, but for one, on a PATH of their own."""
+    for directory in os.environ["PATH"].split(":"):
+        for program in Path(directory).iterdir() if Path(directory).is_dir() else ():
+            link = tmp_path / program.name
+            if program.name != "mnexec" and not link.exists():
+                link.symlink_to(program)
+    result = caller.klab("up", "single", path=str(tmp_path))
+    assert result.returncode == 1
+    one_sentence(result.stderr)
+    assert "mnexec" in result.stderr
+
+
+def test_an_unusable_state_directory(caller: User) -> None:
+    (caller.home / "state" / "netlab").write_text("a file where a directory should be")
+    result = caller.klab("up", "single")
+    assert result.returncode == 1
+    one_sentence(result.stderr)
+    (caller.home / "state" / "netlab").unlink()
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.8, 1.4])
+def test_ctrl_c_while_it_starts(caller: User, delay: float) -> None:
+    process = caller.popen("up", "single")
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    if process.returncode == 0:
+        return  # it was quicker than the interruption; then it runs, and the fixture ends it
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    listed = json.loads(caller.klab("ls", "-o", "json").stdout)
+    assert all(lab["state"] == "stopped" for lab in listed)
+    assert caller.klab("up", "single").returncode == 0
