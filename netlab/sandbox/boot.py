@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105
+# ruff: noqa: PTH100, PTH103, PTH112, PTH120
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """Run by `launch` as a script in a bare interpreter: enter the namespaces, fork, become the lab's PID 1.
 

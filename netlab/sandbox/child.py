@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105
+# ruff: noqa: PTH103, PTH106, PTH116, SIM105
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """From a fork of PID 1 (or of the zygote) to the process that was asked for. Runs in the child, never returns.
 

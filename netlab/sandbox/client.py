@@ -209,9 +209,9 @@ class InitClient:
         finally:
             self.unsubscribe(queue)
 
-    async def stdio(self, id: str) -> StdioFds:  # noqa: A002
-        """Duplicates of what PID 1 keeps of a process's stdio."""
-        packet, fds = await self._order("stdio", id=id)
+    async def stdio(self, id: str, *, take: bool = False, only: str = "") -> StdioFds:  # noqa: A002
+        """Duplicates of what PID 1 keeps of a process's stdio (`only` one stream). `take`: it keeps them no longer."""
+        packet, fds = await self._order("stdio", id=id, take=take, only=only)
         return StdioFds(**dict(zip(packet["names"], fds, strict=True)))
 
     async def hold(self, name: str, fds: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105
+# ruff: noqa: PTH101, SIM105
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """PID 1 of a lab: starts, keeps and reaps every process of it, and holds their descriptors.
 

@@ -1,5 +1,3 @@
-# ruff: noqa: PTH, SIM105
-# (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """The orders that PID 1 takes: one method each, named as on the wire; every answer repeats the order's number."""
 
 import os
@@ -97,8 +95,9 @@ class Orders:
 
     def on_stdio(self, connection: "Connection", packet: wire.Packet, _fds: list[int]) -> None:
         process = self._process(packet)
-        names = sorted(process.stdio)
-        fds = [os.dup(process.stdio[name]) for name in names]
+        names = [name for name in sorted(process.stdio) if packet.get("only") in (None, "", name)]
+        take = process.stdio.pop if packet.get("take") else lambda name: os.dup(process.stdio[name])
+        fds = [take(name) for name in names]
         self.init.answer(connection, {"n": packet["n"], "names": names}, fds)
 
     def on_hold(self, connection: "Connection", packet: wire.Packet, fds: list[int]) -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105
+# ruff: noqa: SIM105
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """What PID 1 remembers of its processes. Kept small: a lab has thousands of them."""
 

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105
+# ruff: noqa: PTH102, PTH103, PTH106, PTH110, PTH116, PTH120, PTH211
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """A container's root: overlay over read-only directories, mounts, pivot. Runs in the child, in a new mount namespace.
 

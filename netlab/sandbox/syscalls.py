@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105, SIM905
+# ruff: noqa: SIM905
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """The few system calls that Python 3.11 has no name for, by ctypes. Errors are OSError with the call's name."""
 

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105
+# ruff: noqa: SIM105
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """One packet between PID 1 and its clients: a JSON object, and descriptors beside it.
 

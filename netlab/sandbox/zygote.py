@@ -1,5 +1,3 @@
-# ruff: noqa: PTH, SIM105
-# (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """The fork server: one process that has imported the heavy modules, so that components start as forks of it.
 
 On an order it forks twice: the middle process makes or joins the PID namespace, forks the real one, tells its pid to

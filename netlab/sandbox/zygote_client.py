@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM105
+# ruff: noqa: SIM105
 # (Part of PID 1, which is kept small: no pathlib, no contextlib.)
 """PID 1's side of the fork server: orders wait until it is ready, and survive its death.
 

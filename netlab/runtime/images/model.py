@@ -10,8 +10,10 @@ from typing import Literal, Protocol
 class Image:
     """An image. `names` are the references that mean it, normalised; `id` is "sha256:…" of what it consists of.
 
-    kind host: programs of this machine over a view of its root; builtin: `target` is called in a fork, `argv` as its
-    arguments; loaded: `lower` are its layers' directories, the top one first.
+    kind host: programs of this machine over a view of its root; builtin: a program of netlab's own; loaded: `lower`
+    are its layers' directories, the top one first. view: what lies below ("host", "busybox", "nginx", "empty").
+    programs: paths and names in the image which are Python targets, started as forks instead of being executed.
+    any_tag: every tag and digest of its names means this image (host and builtin ones).
     """
 
     id: str
@@ -24,25 +26,30 @@ class Image:
     user: str = ""
     stop_signal: str = "SIGTERM"
     size: int = 0
-    target: str = ""
-    via: Literal["init", "zygote"] = "init"
     view: str = "host"
     lower: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     exposed_ports: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = field(default=())
+    any_tag: bool = False
     description: str = ""
 
 
 class ImageNotFound(Exception):  # noqa: N818
-    """No image of that name here; `known` are the names there are."""
+    """No image of that name here; `known` are the names there are, `hint` what would bring it."""
 
-    def __init__(self, ref: str, known: Sequence[str]) -> None:
-        self.ref, self.known = ref, tuple(known)
+    def __init__(self, ref: str, known: Sequence[str], hint: str = "") -> None:
+        self.ref, self.known, self.hint = ref, tuple(known), hint
         super().__init__(
-            f'image "{ref}" is not here and nothing is pulled from registries; there are: {", ".join(known)} '
-            f"(add one with: klab image load | klab image add)"
+            f'image "{ref}" is not here and nothing is pulled from registries; '
+            + (f"{hint}; " if hint else "")
+            + f"there are: {', '.join(known)} (more with: klab image load, klab image add)"
         )
+
+
+class BadImage(ValueError):  # noqa: N818
+    """An archive or a directory that does not make an image; the message says what is wrong with it."""
 
 
 class InvalidImageName(ValueError):  # noqa: N818
@@ -74,8 +81,8 @@ class ImageStore(Protocol):
     ) -> Image:
         """Make an image of a directory, or of single files over a base ("host" or nothing)."""
 
-    def load(self, archive: Path) -> Sequence[Image]:
-        """From an OCI layout (directory or tar) or a `docker save` archive."""
+    def load(self, archive: Path, *, name: str | None = None) -> Sequence[Image]:
+        """From an OCI layout (directory or tar) or a `docker save` archive ("-": standard input)."""
 
     def remove(self, ref: str) -> None:
         """Raises ImageNotFound; host and builtin images cannot be removed (ValueError)."""

@@ -1,0 +1,196 @@
+"""The images that are always there: a table. A row is a name people use and what stands behind it here.
+
+`needs` names programs of the machine without which the image is not offered, and the Debian package that has them.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from typing import Literal
+
+from netlab.runtime.images.model import Image
+from netlab.runtime.images.reference import parse
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/netlab/bin:/opt/busybox/bin"
+REAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Programs in images that are forks of PID 1 (or of the zygote): name → (target, via).
+TARGETS: dict[str, tuple[str, Literal["init", "zygote"]]] = {
+    "agnhost": ("netlab.runtime.builtin.agnhost:main", "init"),
+    "pause": ("netlab.runtime.builtin.pause:main", "init"),
+    "http-echo": ("netlab.runtime.builtin.httpecho:main", "init"),
+    "loadgen": ("netlab.runtime.builtin.loadgen:main", "init"),
+    "coredns": ("netlab.dns.server:main", "zygote"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    names: tuple[str, ...]
+    kind: Literal["host", "builtin"]
+    description: str
+    tag: str = "latest"
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    view: str = "host"
+    programs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    package: str = ""
+    user: str = ""
+    stop_signal: str = "SIGTERM"
+    ports: tuple[str, ...] = ()
+    path: str = PATH
+
+
+ROWS = (
+    Row(
+        (
+            "registry.k8s.io/e2e-test-images/agnhost",
+            "k8s.gcr.io/e2e-test-images/agnhost",
+            "us.gcr.io/k8s-artifacts-prod/e2e-test-images/agnhost",
+            "agnhost",
+        ),
+        "builtin",
+        "upstream's test image: netexec, connect, pause, serve-hostname, porter, …",
+        tag="2.53",
+        entrypoint=("/agnhost",),
+        cmd=("pause",),
+        programs=("agnhost",),
+    ),
+    Row(
+        ("registry.k8s.io/pause", "k8s.gcr.io/pause", "pause"),
+        "builtin",
+        "does nothing until it is told to end",
+        tag="3.10",
+        entrypoint=("/pause",),
+        programs=("pause",),
+    ),
+    Row(
+        ("registry.k8s.io/coredns/coredns", "k8s.gcr.io/coredns/coredns", "coredns/coredns"),
+        "builtin",
+        "the cluster's DNS server",
+        tag="v1.12.1",
+        entrypoint=("/coredns",),
+        programs=("coredns",),
+        ports=("53/udp", "53/tcp"),
+    ),
+    Row(
+        ("hashicorp/http-echo", "http-echo"),
+        "builtin",
+        "answers every HTTP request with -text",
+        tag="1.0.0",
+        entrypoint=("/http-echo",),
+        programs=("http-echo",),
+        ports=("5678/tcp",),
+    ),
+    Row(
+        ("registry.k8s.io/serve_hostname", "k8s.gcr.io/serve_hostname", "gcr.io/google_containers/serve_hostname"),
+        "builtin",
+        "answers with the pod's name, port 9376",
+        entrypoint=("/agnhost", "serve-hostname"),
+        programs=("agnhost",),
+    ),
+    Row(
+        ("netlab/loadgen",),
+        "builtin",
+        "asks a URL at a rate and counts answers and latencies",
+        entrypoint=("/loadgen",),
+        programs=("loadgen",),
+    ),
+    Row(
+        (
+            "busybox",
+            "registry.k8s.io/e2e-test-images/busybox",
+            "registry.k8s.io/busybox",
+            "gcr.io/google_containers/busybox",
+        ),
+        "host",
+        "BusyBox alone, static, in a /bin of its own",
+        tag="1.35",
+        cmd=("sh",),
+        view="busybox",
+        needs=("busybox",),
+        package="busybox-static",
+        path=REAL_PATH,
+    ),
+    Row(
+        ("nginx", "registry.k8s.io/e2e-test-images/nginx", "registry.k8s.io/nginx"),
+        "host",
+        "this machine's nginx, configured as the official image is",
+        cmd=("nginx", "-g", "daemon off;"),
+        view="nginx",
+        needs=("nginx",),
+        package="nginx-light",
+        stop_signal="SIGQUIT",
+        ports=("80/tcp",),
+    ),
+    Row(
+        (
+            "registry.k8s.io/e2e-test-images/jessie-dnsutils",
+            "registry.k8s.io/e2e-test-images/dnsutils",
+            "gcr.io/kubernetes-e2e-test-images/dnsutils",
+            "gcr.io/kubernetes-e2e-test-images/jessie-dnsutils",
+            "tutum/dnsutils",
+            "dnsutils",
+        ),
+        "host",
+        "this machine's tools: nslookup, dig, host where installed",
+        tag="1.7",
+        cmd=("sleep", "infinity"),
+    ),
+    Row(
+        ("nicolaka/netshoot", "netshoot", "wbitt/network-multitool", "praqma/network-multitool"),
+        "host",
+        "this machine's network tools",
+        cmd=("/bin/sh",),
+    ),
+    Row(("netlab/host", "host"), "host", "this machine's programs", cmd=("/bin/sh",)),
+    Row(
+        ("curlimages/curl",),
+        "host",
+        "this machine's curl",
+        entrypoint=("curl",),
+        needs=("curl",),
+        package="curl",
+    ),
+)
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=REAL_PATH)
+
+
+def available(row: Row) -> bool:
+    return all(_which(program) for program in row.needs)
+
+
+def image(row: Row) -> Image:
+    names = tuple(f"{parse(name).repository}:{row.tag}" for name in row.names)
+    digest = hashlib.sha256(repr(row).encode()).hexdigest()
+    return Image(
+        id=f"sha256:{digest}",
+        names=names,
+        kind=row.kind,
+        entrypoint=row.entrypoint,
+        cmd=row.cmd,
+        env=(("PATH", row.path),),
+        user=row.user,
+        stop_signal=row.stop_signal,
+        view=row.view,
+        programs=row.programs,
+        exposed_ports=row.ports,
+        any_tag=True,
+        description=row.description,
+    )
+
+
+def images() -> list[Image]:
+    return [image(row) for row in ROWS if available(row)]
+
+
+def hint(repository: str) -> str:
+    """For an image that would be here if a program were."""
+    for row in ROWS:
+        if repository in {parse(name).repository for name in row.names} and not available(row):
+            return f"it needs a program of this machine: install the package {row.package}"
+    return ""
