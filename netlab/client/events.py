@@ -60,7 +60,6 @@ class _Similar:
 class _Written:
     name: str
     count: int
-    first: str
 
 
 class Correlator:
@@ -95,7 +94,7 @@ class EventRecorder:
     """Writes in the background; never blocks and never raises. `component` is source.component, `host` source.host.
 
     With `modern` events are written as the events.k8s.io recorder does (the scheduler's): eventTime,
-    reportingComponent and action instead of source and timestamps, no counting.
+    reportingComponent and action instead of source and timestamps, repetitions as a series; nothing is dropped.
     """
 
     def __init__(self, client: Client, component: str, *, host: str = "", modern: bool = False) -> None:
@@ -168,22 +167,24 @@ class EventRecorder:
             self._pending.popleft()
 
     async def _write(self, ref: Obj, type_: str, reason: str, message: str, action: str, now: float) -> None:
-        if self._modern:
-            await self._client.create(EVENTS, self._new(ref, type_, reason, message, action, now))
-            return
         where = (str(ref.get("namespace", "")), str(ref.get("name", "")), str(ref.get("uid", "")))
         key = (*where, str(ref.get("fieldPath", "")), type_, reason)
-        message = self._correlator.aggregate(key, message, now)
+        if not self._modern:
+            message = self._correlator.aggregate(key, message, now)
         same = key if message.startswith(COMBINED) else (*key, message)
         written = self._correlator.written.touch(same)
         if written is not None and await self._count(written, ref, message, now):
             return
         event = self._new(ref, type_, reason, message, action, now)
         await self._client.create(EVENTS, event)
-        self._correlator.written.remember(same, _Written(event["metadata"]["name"], 1, event["firstTimestamp"]))
+        self._correlator.written.remember(same, _Written(event["metadata"]["name"], 1))
 
     async def _count(self, written: _Written, ref: Obj, message: str, now: float) -> bool:
-        patch = {"count": written.count + 1, "lastTimestamp": rfc3339(now), "message": message}
+        patch: Obj
+        if self._modern:
+            patch = {"series": {"count": written.count + 1, "lastObservedTime": now_micro(lambda: now)}}
+        else:
+            patch = {"count": written.count + 1, "lastTimestamp": rfc3339(now), "message": message}
         try:
             await self._client.patch(EVENTS, written.name, patch, ref.get("namespace") or "default", patch_type="merge")
         except StatusError as error:

@@ -1,15 +1,271 @@
-"""The scheduling loop: take a pod, filter, score, assume, bind."""
+"""The scheduling loop: take a pod, decide, assume, and write the binding while the next pod is decided on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
+from netlab.api import labels as labelling
+from netlab.api import meta
+from netlab.api.errors import StatusError
+from netlab.api.labels import Selector
+from netlab.api.types import Obj
 from netlab.client.client import Client
+from netlab.client.events import EventRecorder
+from netlab.client.informer import Informer
+from netlab.client.kinds import NAMESPACES, NODES, PODS, SERVICES
+from netlab.client.leaderelection import run_as_leader
+from netlab.scheduler.cache import Cache
+from netlab.scheduler.cycle import Failure, Placement, schedule
+from netlab.scheduler.model import PodInfo
+from netlab.scheduler.preemption import Preemption, preempt
+from netlab.scheduler.queue import Entry, SchedulingQueue
 
 if TYPE_CHECKING:
     from netlab.scheduler import SchedulerConfig
 
+log = logging.getLogger(__name__)
+
+FINISHED = ("Succeeded", "Failed")
+SPREAD_OWNERS = ("ReplicaSet", "ReplicationController", "StatefulSet")
+NOT_SPREAD_BY = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "controller-revision-hash")
+AFTER_POD_GONE = frozenset({"NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity"})
+AFTER_POD_PLACED = frozenset({"PodTopologySpread", "InterPodAffinity"})
+
+
+class _Selectors:
+    """What default spreading counts for a pod: those of its Services that select it, and its owner's.
+
+    A ReplicaSet's selector with its template hash chooses the same pods as all of the pod's labels do, so owners need
+    not be watched.
+    """
+
+    def __init__(self, services: Informer) -> None:
+        self._services = services
+        services.add_index("namespace", lambda service: [meta.namespace(service)])
+
+    def of(self, pod: PodInfo) -> Selector | None:
+        owner = meta.controller_of(pod.obj)
+        if owner is not None and owner["kind"] in SPREAD_OWNERS:
+            chosen = {k: v for k, v in pod.labels.items() if k not in NOT_SPREAD_BY}
+            return labelling.from_map(chosen) if chosen else None
+        chosen = {}
+        for service in self._services.by_index("namespace", pod.namespace):
+            selector = (service.get("spec") or {}).get("selector")
+            if selector and selector.items() <= pod.labels.items():
+                chosen.update(selector)
+        return labelling.from_map(chosen) if chosen else None
+
+
+class Scheduler:
+    """One scheduler by name."""
+
+    def __init__(self, client: Client, config: SchedulerConfig) -> None:
+        self.client, self.config, timing = client, config, config.timing
+        self.cache = Cache()
+        loop = asyncio.get_running_loop()
+        self.queue = SchedulingQueue(timing.scheduler_backoff_min, timing.scheduler_backoff_max, loop.time)
+        self.events = EventRecorder(client, config.scheduler_name, modern=True)
+        self.pods = Informer(client, PODS, timing=timing)
+        self.nodes = Informer(client, NODES, timing=timing)
+        self.namespaces = Informer(client, NAMESPACES, timing=timing)
+        self.services = Informer(client, SERVICES, timing=timing)
+        self.cache.selectors = _Selectors(self.services)
+        self.nominated: dict[str, tuple[str, PodInfo]] = {}
+        self._slots = asyncio.Semaphore(config.bind_concurrency)
+        self._writes: set[asyncio.Task[None]] = set()
+        self._start = 0
+        self.nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
+        self.pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+        self.namespaces.add_handler(self._namespace, lambda old, new: self._namespace(new))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self.services.start()
+        try:
+            await asyncio.gather(*(i.wait_synced() for i in (self.nodes, self.namespaces, self.pods)))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._flush())
+                group.create_task(self._loop())
+        finally:
+            for task in self._writes:
+                task.cancel()
+            await self.events.close()
+            await asyncio.gather(*(i.stop() for i in (self.pods, self.nodes, self.namespaces, self.services)))
+
+    async def _loop(self) -> None:
+        while True:
+            await self._slots.acquire()
+            entry = await self.queue.pop()
+            try:
+                write = self._decide(entry)
+            except Exception:
+                log.exception("scheduling %s failed", entry.pod.key)
+                self.queue.again(entry)
+                self._slots.release()
+                continue
+            task = asyncio.create_task(write)
+            self._writes.add(task)
+            task.add_done_callback(self._written)
+            await asyncio.sleep(0)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writes.discard(task)
+        self._slots.release()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("scheduler write failed", exc_info=task.exception())
+
+    async def _flush(self) -> None:
+        period = self.config.timing.scheduler_unschedulable_flush
+        while True:
+            await asyncio.sleep(period)
+            self.queue.wake_older_than(period)
+
+    def _decide(self, entry: Entry) -> Coroutine[Any, Any, None]:
+        """Decide, and assume what was decided; returns the coroutine that writes it."""
+        pod = entry.pod
+        nominations = self._nominations()
+        result = schedule(pod, self.cache, start=self._start, nominations=nominations)
+        self._start = (self._start + 1) % max(1, len(self.cache.nodes))
+        if isinstance(result, Placement):
+            self.nominated.pop(pod.uid, None)
+            self.cache.assume(pod, result.node)
+            return self._bind(entry, result.node)
+        attempt = preempt(pod, result, self.cache, nominations) if result.total else ""
+        self.queue.unschedulable(entry, result.plugins)
+        if isinstance(attempt, Preemption):
+            self.nominated[pod.uid] = (attempt.node, pod)
+            return self._preempt(pod, result, attempt)
+        return self._unschedulable(pod, result.message(attempt))
+
+    def _nominations(self) -> dict[str, list[PodInfo]]:
+        found: dict[str, list[PodInfo]] = {}
+        for node, pod in self.nominated.values():
+            found.setdefault(node, []).append(pod)
+        return found
+
+    # writes
+
+    async def _bind(self, entry: Entry, node: str) -> None:
+        pod = entry.pod
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        try:
+            await self.client.subresource(PODS, pod.name, "binding", pod.namespace, body=body)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self.cache.forget(pod.uid)
+            if isinstance(error, StatusError) and error.code == 404:
+                return
+            log.warning("binding %s to %s: %s", pod.key, node, error)
+            self.queue.again(entry)
+            if not isinstance(error, StatusError):
+                return
+            self.events.event(pod.obj, "Warning", "FailedScheduling", f"Binding rejected: {error}", action="Scheduling")
+            return
+        self.queue.remove(pod.uid)
+        text = f"Successfully assigned {pod.key} to {node}"
+        self.events.event(pod.obj, "Normal", "Scheduled", text, action="Binding")
+
+    async def _unschedulable(self, pod: PodInfo, message: str, node: str | None = None) -> None:
+        self.events.event(pod.obj, "Warning", "FailedScheduling", message, action="Scheduling")
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        old = meta.condition(pod.obj, "PodScheduled") or {}
+        if node is None and all(old.get(key) == value for key, value in condition.items()):
+            return
+        moved = old.get("lastTransitionTime") if old.get("status") == "False" else None
+        status: Obj = {"conditions": [condition | {"lastTransitionTime": moved or meta.now_rfc3339()}]}
+        if node is not None:
+            status["nominatedNodeName"] = node
+        try:
+            await self.client.patch_status(PODS, pod.name, {"status": status}, pod.namespace)
+        except (OSError, StatusError) as error:
+            log.info("condition of %s: %s", pod.key, error)
+
+    async def _preempt(self, pod: PodInfo, failure: Failure, attempt: Preemption) -> None:
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{self.config.scheduler_name}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": meta.now_rfc3339(),
+        }
+        for victim in attempt.victims:
+            try:
+                await self.client.patch_status(
+                    PODS, victim.name, {"status": {"conditions": [condition]}}, victim.namespace
+                )
+                await self.client.delete(PODS, victim.name, victim.namespace, uid=victim.uid)
+            except (OSError, StatusError) as error:
+                log.info("preempting %s: %s", victim.key, error)
+                continue
+            text = f"Preempted by pod {pod.uid} on node {attempt.node}"
+            self.events.event(victim.obj, "Normal", "Preempted", text, action="Preempting")
+        await self._unschedulable(pod, failure.message(), attempt.node)
+
+    # what informers say
+
+    def _node_added(self, node: Obj) -> None:
+        self.cache.set_node(node)
+        self.queue.wake(lambda entry: True)
+
+    def _node_updated(self, old: Obj, new: Obj) -> None:
+        if _seen_by_scheduler(old) == _seen_by_scheduler(new):
+            return
+        self.cache.set_node(new)
+        self.queue.wake(lambda entry: True)
+
+    def _node_deleted(self, node: Obj) -> None:
+        self.cache.remove_node(meta.name(node))
+
+    def _namespace(self, namespace: Obj) -> None:
+        self.cache.namespace_labels[meta.name(namespace)] = meta.labels(namespace)
+
+    def _pod_added(self, pod: Obj) -> None:
+        spec, uid = pod.get("spec") or {}, meta.uid(pod)
+        if (pod.get("status") or {}).get("phase") in FINISHED:
+            self._gone(uid)
+        elif spec.get("nodeName"):
+            known = self.cache.has(uid)
+            self.queue.remove(uid)
+            self.nominated.pop(uid, None)
+            self.cache.set_pod(pod)
+            if not known:
+                self.queue.wake(lambda entry: not AFTER_POD_PLACED.isdisjoint(entry.plugins))
+        elif spec.get("schedulerName", self.config.scheduler_name) == self.config.scheduler_name:
+            if meta.deleting(pod):
+                self._gone(uid)
+            elif not self.cache.assumed(uid):
+                self.queue.put(PodInfo(pod))
+
+    def _pod_updated(self, old: Obj, new: Obj) -> None:
+        self._pod_added(new)
+
+    def _pod_deleted(self, pod: Obj) -> None:
+        self._gone(meta.uid(pod))
+
+    def _gone(self, uid: str) -> None:
+        self.queue.remove(uid)
+        self.nominated.pop(uid, None)
+        if self.cache.remove_pod(uid) is not None:
+            self.queue.wake(lambda entry: not AFTER_POD_GONE.isdisjoint(entry.plugins))
+
+
+def _seen_by_scheduler(node: Obj) -> tuple[object, ...]:
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    return (meta.labels(node), spec.get("taints"), spec.get("unschedulable"), status.get("allocatable"))
+
 
 async def run(client: Client, config: SchedulerConfig) -> None:
-    """Schedule until cancelled."""
-    raise NotImplementedError
+    """Schedule until cancelled, while leading."""
+    scheduler = Scheduler(client, config)
+    await run_as_leader(
+        client, "kube-scheduler", config.identity, scheduler.run, timing=config.timing, adopt=not config.elect
+    )

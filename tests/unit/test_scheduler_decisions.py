@@ -1,0 +1,285 @@
+"""Filters, scores, messages and preemption as tables over small clusters."""
+
+from typing import Any
+
+import pytest
+
+from netlab.api.types import Obj
+from netlab.scheduler.cache import Cache
+from netlab.scheduler.cycle import Failure, Placement, enough, schedule
+from netlab.scheduler.model import PodInfo, pod_requests, tolerates
+from netlab.scheduler.preemption import Preemption, preempt
+
+HOST = "kubernetes.io/hostname"
+ZONE = "topology.kubernetes.io/zone"
+
+
+def node(name: str, *, cpu: str = "4", pods: int = 110, zone: str = "", **spec: Any) -> Obj:
+    labels = {HOST: name} | ({ZONE: zone} if zone else {}) | spec.pop("labels", {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+        "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": str(pods)}},
+    }
+
+
+def pod(name: str, *, cpu: str = "", on: str = "", labels: dict[str, str] | None = None, **spec: Any) -> Obj:
+    container: Obj = {"name": "c", "ports": spec.pop("ports", [])}
+    if cpu:
+        container["resources"] = {"requests": {"cpu": cpu}}
+    full = {"containers": [container], **spec} | ({"nodeName": on} if on else {})
+    meta = {"name": name, "namespace": "default", "uid": name, "labels": labels or {}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": full, "status": {}}
+
+
+def cluster(nodes: list[Obj], pods: list[Obj] | None = None) -> Cache:
+    cache = Cache()
+    for one in nodes:
+        cache.set_node(one)
+    for one in pods or []:
+        cache.set_pod(one)
+    return cache
+
+
+def placed(new: Obj, cache: Cache) -> str:
+    result = schedule(PodInfo(new), cache)
+    assert isinstance(result, Placement), result
+    return result.node
+
+
+def refused(new: Obj, cache: Cache) -> str:
+    result = schedule(PodInfo(new), cache)
+    assert isinstance(result, Failure), result
+    return result.message()
+
+
+NO_SCHEDULE = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
+CONTROL_PLANE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+
+
+def affinity(kind: str, key: str = HOST, **labels: str) -> Obj:
+    term = {"topologyKey": key, "labelSelector": {"matchLabels": labels}}
+    return {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+@pytest.mark.parametrize(
+    ("new", "nodes", "pods", "sentence"),
+    [
+        (pod("p"), [], [], "no nodes available to schedule pods"),
+        (
+            pod("p", cpu="5"),
+            [node("a", taints=[CONTROL_PLANE]), node("b"), node("c")],
+            [],
+            "0/3 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, "
+            "2 Insufficient cpu.",
+        ),
+        (
+            pod("p"),
+            [node("a", taints=[NO_SCHEDULE])],
+            [],
+            "0/1 nodes are available: 1 node(s) had untolerated taint {dedicated: db}.",
+        ),
+        (pod("p"), [node("a", unschedulable=True)], [], "0/1 nodes are available: 1 node(s) were unschedulable."),
+        (
+            pod("p", nodeSelector={"disk": "ssd"}),
+            [node("a")],
+            [],
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
+        ),
+        (pod("p"), [node("a", pods=1)], [pod("x", on="a")], "0/1 nodes are available: 1 Too many pods."),
+        (
+            pod("p", ports=[{"containerPort": 80, "hostPort": 80}]),
+            [node("a")],
+            [pod("x", on="a", ports=[{"containerPort": 8080, "hostPort": 80, "hostIP": "10.0.0.1"}])],
+            "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.",
+        ),
+        (
+            pod("p", affinity=affinity("podAffinity", app="db")),
+            [node("a")],
+            [],
+            "0/1 nodes are available: 1 node(s) didn't match pod affinity rules.",
+        ),
+        (
+            pod("p", labels={"app": "web"}, affinity=affinity("podAntiAffinity", app="web")),
+            [node("a")],
+            [pod("x", on="a", labels={"app": "web"})],
+            "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules.",
+        ),
+        (
+            pod("p", labels={"app": "web"}),
+            [node("a")],
+            [pod("x", on="a", affinity=affinity("podAntiAffinity", app="web"))],
+            "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules.",
+        ),
+    ],
+)
+def test_why_no_node_will_do(new: Obj, nodes: list[Obj], pods: list[Obj], sentence: str) -> None:
+    assert refused(new, cluster(nodes, pods)) == sentence
+
+
+SPREAD = {
+    "maxSkew": 1,
+    "topologyKey": ZONE,
+    "whenUnsatisfiable": "DoNotSchedule",
+    "labelSelector": {"matchLabels": {"app": "web"}},
+}
+WEB = {"app": "web"}
+
+
+@pytest.mark.parametrize(
+    ("new", "nodes", "pods", "where"),
+    [
+        (pod("p"), [node("a"), node("b")], [pod("x", on="a", cpu="2")], "b"),
+        (pod("p", nodeSelector={HOST: "b"}), [node("a"), node("b")], [], "b"),
+        (pod("p", tolerations=[{"operator": "Exists"}]), [node("a", taints=[NO_SCHEDULE])], [], "a"),
+        (pod("p"), [node("a", taints=[NO_SCHEDULE | {"effect": "PreferNoSchedule"}]), node("b")], [], "b"),
+        (
+            pod("p", labels=WEB, topologySpreadConstraints=[SPREAD]),
+            [node("a", zone="z1"), node("b", zone="z2")],
+            [pod("x", on="a", labels=WEB)],
+            "b",
+        ),
+        (
+            pod("p", affinity=affinity("podAffinity", ZONE, app="web")),
+            [node("a", zone="z1"), node("b", zone="z2")],
+            [pod("x", on="b", labels=WEB, cpu="3")],
+            "b",
+        ),
+        (pod("p", labels=WEB, affinity=affinity("podAffinity", app="web")), [node("a")], [], "a"),
+        (
+            pod(
+                "p",
+                affinity={
+                    "nodeAffinity": {
+                        "preferredDuringSchedulingIgnoredDuringExecution": [
+                            {
+                                "weight": 100,
+                                "preference": {"matchExpressions": [{"key": "disk", "operator": "Exists"}]},
+                            }
+                        ]
+                    }
+                },
+            ),
+            [node("a"), node("b", labels={"disk": "ssd"})],
+            [],
+            "b",
+        ),
+    ],
+    ids=[
+        "least allocated",
+        "selector",
+        "toleration",
+        "prefers no taint",
+        "spread by zone",
+        "near its friends",
+        "first of its group",
+        "prefers a label",
+    ],
+)
+def test_where_a_pod_goes(new: Obj, nodes: list[Obj], pods: list[Obj], where: str) -> None:
+    for _ in range(5):
+        assert placed(new, cluster(nodes, pods)) == where
+
+
+def test_spreading_without_the_label_says_so() -> None:
+    new = pod("p", labels=WEB, topologySpreadConstraints=[SPREAD])
+    missing = "node(s) didn't match pod topology spread constraints (missing required label)"
+    assert refused(new, cluster([node("a")])) == f"0/1 nodes are available: 1 {missing}."
+
+
+def test_pods_of_one_owner_spread_by_default() -> None:
+    class ByLabels:
+        def of(self, pod: PodInfo) -> Any:
+            from netlab.api.labels import from_map
+
+            return from_map(pod.labels)
+
+    cache = cluster([node(name) for name in "abcd"])
+    cache.selectors = ByLabels()
+    for number in range(40):
+        info = PodInfo(pod(f"p{number}", labels=WEB))
+        result = schedule(info, cache)
+        assert isinstance(result, Placement)
+        cache.assume(info, result.node)
+    assert [len(info.pods) for info in cache.nodes] == [10, 10, 10, 10]
+
+
+def test_counts_for_spreading_follow_pods() -> None:
+    from netlab.api.labels import from_map
+
+    cache = cluster([node("a"), node("b")], [pod("x", on="a", labels=WEB)])
+    counts = cache.matching("default", from_map(WEB))
+    assert dict(counts) == {"a": 1}
+    cache.set_pod(pod("y", on="b", labels=WEB))
+    cache.remove_pod("x")
+    assert {k: v for k, v in counts.items() if v} == {"b": 1}
+    leaving = pod("y", on="b", labels=WEB)
+    leaving["metadata"]["deletionTimestamp"] = "2024-01-01T00:00:00Z"
+    cache.set_pod(leaving)
+    assert not any(counts.values())
+    cache.remove_pod("y")
+    assert not any(counts.values())
+
+
+def test_requests_of_init_and_sidecar_containers() -> None:
+    def asks(cpu: str, **more: Any) -> Obj:
+        return {"resources": {"requests": {"cpu": cpu}}, **more}
+
+    spec = {
+        "containers": [asks("100m"), asks("200m")],
+        "initContainers": [asks("50m", restartPolicy="Always"), asks("1")],
+        "overhead": {"cpu": "10m"},
+    }
+    assert pod_requests(spec) == {"cpu": 1060}
+
+
+@pytest.mark.parametrize(
+    ("toleration", "expected"),
+    [
+        ({"operator": "Exists"}, True),
+        ({"key": "dedicated", "operator": "Exists"}, True),
+        ({"key": "dedicated", "value": "db"}, True),
+        ({"key": "dedicated", "value": "web"}, False),
+        ({"key": "dedicated", "value": "db", "effect": "NoExecute"}, False),
+        ({"key": "other", "operator": "Exists"}, False),
+    ],
+)
+def test_tolerations(toleration: Obj, expected: bool) -> None:
+    assert tolerates([toleration], NO_SCHEDULE) is expected
+
+
+def test_preemption_takes_the_least_important_that_suffice() -> None:
+    lower = [pod("low1", on="a", cpu="2"), pod("low2", on="a", cpu="1", priority=5), pod("hi", on="a", priority=99)]
+    cache = cluster([node("a"), node("b", taints=[NO_SCHEDULE])], lower)
+    new = PodInfo(pod("p", cpu="2", priority=50))
+    failure = schedule(new, cache)
+    assert isinstance(failure, Failure)
+    attempt = preempt(new, failure, cache, {})
+    assert isinstance(attempt, Preemption)
+    assert (attempt.node, [victim.name for victim in attempt.victims]) == ("a", ["low1"])
+
+
+def test_preemption_says_why_not() -> None:
+    cache = cluster([node("a"), node("b", taints=[NO_SCHEDULE])], [pod("x", on="a", cpu="3")])
+    new = PodInfo(pod("p", cpu="2"))
+    failure = schedule(new, cache)
+    assert isinstance(failure, Failure)
+    assert failure.message(str(preempt(new, failure, cache, {}))) == (
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {dedicated: db}. preemption: "
+        "0/2 nodes are available: 1 No preemption victims found for incoming pod, "
+        "1 Preemption is not helpful for scheduling."
+    )
+
+
+def test_room_kept_for_a_nominated_pod_is_not_given_away() -> None:
+    cache = cluster([node("a")])
+    waiting = PodInfo(pod("important", cpu="3", priority=10))
+    result = schedule(PodInfo(pod("p", cpu="2")), cache, nominations={"a": [waiting]})
+    assert isinstance(result, Failure)
+
+
+@pytest.mark.parametrize(("total", "expected"), [(3, 3), (99, 99), (100, 100), (1000, 420), (5000, 500)])
+def test_how_many_feasible_nodes_are_enough(total: int, expected: int) -> None:
+    assert enough(total) == expected
