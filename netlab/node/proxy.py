@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from netlab.node.proxy_health import HEALTHZ_PORT, HealthServers, ProxyHealth, S
 from netlab.node.proxy_kernel import NodeKernel, ProxyKernel
 
 if TYPE_CHECKING:
+    from netlab.kernel.netns import NetNs
     from netlab.node.config import AgentConfig, NodeConfig
 
 log = logging.getLogger(__name__)
@@ -52,26 +54,34 @@ class SyncTiming:
 
 
 class Proxier:
-    """The proxy of one node, in iptables mode. `run` returns only by being cancelled."""
+    """The proxy of one node. `run` returns only by being cancelled."""
 
     def __init__(
         self,
         node_name: str,
-        kernel: ProxyKernel,
+        ns: NetNs | None,
         *,
-        node_ip: str,
         cluster_cidr: str,
-        open_socket: SocketFactory | None = None,
+        mode: str = "iptables",
+        kernel: ProxyKernel | None = None,
         timing: SyncTiming | None = None,
     ) -> None:
-        """`open_socket` opens listeners in the node's namespace (health checks); without it there are none."""
+        """`ns` is the node's namespace: its netfilter is programmed and its health-check ports are opened there.
+        `kernel` takes the place of the netfilter, for tests. ValueError for a mode that does not exist here."""
+        if mode != "iptables":
+            raise ValueError(f"node {node_name}: proxy mode {mode!r} is not available yet, use iptables")
+        if kernel is None:
+            if ns is None:
+                raise ValueError("a proxier needs a namespace or a kernel")
+            kernel = NodeKernel(ns)
         self.node_name = node_name
         self.health = ProxyHealth()
         self._kernel = kernel
         self._timing = timing or SyncTiming()
-        self._table = ServiceTable(NodeView(node_name, node_ip))
-        self._program = iptables.IptablesProgram(iptables.IptablesConfig(node_ip, cluster_cidr))
-        self._servers = HealthServers(open_socket) if open_socket else None
+        self._table = ServiceTable(NodeView(node_name))
+        self._node_ip = ""
+        self._program = iptables.IptablesProgram(iptables.IptablesConfig("", cluster_cidr))
+        self._servers = HealthServers(listener(ns)) if ns is not None else None
         self._wake = asyncio.Event()
         self._full_wanted = True
         self.syncs = 0
@@ -112,7 +122,7 @@ class Proxier:
     async def _prepare(self) -> None:
         if not await self._kernel.enable_localhost_node_ports():
             log.warning("%s: NodePorts on 127.0.0.1 are off: route_localnet cannot be set", self.node_name)
-            self._program.config = replace(self._program.config, localhost_node_ports=False)
+            self._program.configure((), localhost_node_ports=False)
         if self._servers is not None:
             await self._servers.want(HEALTHZ_PORT, lambda path: self.health.answer(path, time.time()))
 
@@ -137,6 +147,11 @@ class Proxier:
     def _node(self, obj: Obj) -> None:
         zone = (obj["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
         self._table.set_view(replace(self._table.view, zone=zone))
+        addresses = (obj.get("status") or {}).get("addresses") or ()
+        ip = next((entry["address"] for entry in addresses if entry.get("type") == "InternalIP"), "")
+        if ip != self._node_ip:
+            self._node_ip = ip
+            self._wake.set()
         taints = (obj.get("spec") or {}).get("taints") or ()
         # As upstream: a node about to be removed tells load balancers to go elsewhere.
         self.health.eligible = "deletionTimestamp" not in obj["metadata"] and not any(
@@ -196,7 +211,7 @@ class Proxier:
             for name in dict.fromkeys((*before, *after))
         ]
         large = self._table.endpoint_count() > iptables.LARGE_CLUSTER_ENDPOINTS
-        if self._program.set_large_cluster(large, self._table.states()):
+        if self._program.configure(self._table.states(), large_cluster=large, node_ip=self._node_ip):
             self._full_wanted = True
         if self._full_wanted:
             await self._full_sync()
@@ -248,28 +263,32 @@ def _touches_udp(changes: Changes) -> bool:
     return any(name.protocol == "UDP" for before, after in changes.values() for name in (*before, *after))
 
 
-async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
-    """Runs the proxy of one node as its agent's configuration says, until cancelled.
-
-    Mode "external" or "none" leaves the node's rules to someone else; a mode that does not exist here yet is refused.
-    """
-    if agent.proxy_mode in ("external", "none"):
-        await asyncio.Event().wait()
-    if agent.proxy_mode != "iptables":
-        raise ValueError(f"node {node.name}: proxy mode {agent.proxy_mode!r} is not available yet, use iptables")
-    import socket
-
-    from netlab.kernel import netns
-
-    ns = netns.open(node.netns)
+def listener(ns: NetNs) -> SocketFactory:
+    """Opens listening TCP sockets in a namespace."""
 
     def listen(port: int) -> socket.socket:
         sock = ns.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("", port))
-        sock.listen(64)
-        sock.setblocking(False)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("", port))
+            sock.listen(64)
+            sock.setblocking(False)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
-    proxier = Proxier(node.name, NodeKernel(ns), node_ip=node.ip, cluster_cidr=agent.cluster_cidr, open_socket=listen)
-    await proxier.run(client)
+    return listen
+
+
+async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
+    """Runs the proxy of one node in the mode that its agent's configuration says, until cancelled.
+
+    Modes "external" and "none" leave the node's rules to someone else.
+    """
+    if agent.proxy_mode in ("external", "none"):
+        await asyncio.Event().wait()
+    from netlab.kernel import netns
+
+    with netns.open(node.netns) as ns:
+        await Proxier(node.name, ns, cluster_cidr=agent.cluster_cidr, mode=agent.proxy_mode).run(client)

@@ -15,7 +15,7 @@ UNORDERED = {names.SERVICES, names.EXTERNAL_SERVICES, names.NODEPORTS, names.PRO
 
 
 def program() -> iptables.IptablesProgram:
-    table = ServiceTable(NodeView("node-0", "192.168.77.2"))
+    table = ServiceTable(NodeView("node-0"))
     for item in yaml.safe_load((FACTS / "scenario.yaml").read_text())["items"]:
         key = f"{item['metadata']['namespace']}/{item['metadata']['name']}"
         if item["kind"] == "Service":

@@ -20,7 +20,6 @@ from netlab.dataplane import iptables
 from netlab.kernel import iptables as kernel_iptables
 from netlab.kernel import netns
 from netlab.node.proxy import SERVICES, SLICES, Proxier, SyncTiming
-from netlab.node.proxy_kernel import NodeKernel
 
 NODE_IP = "192.168.0.2"
 BACKENDS = {"pod1": "10.244.0.11", "pod2": "10.244.0.12"}
@@ -144,7 +143,7 @@ def slice_of(name: str, *addresses: str, protocol: str = "TCP") -> dict[str, Any
 @asynccontextmanager
 async def running(lab: Lab, client: Client, backend: Any = None) -> AsyncIterator[Proxier]:
     servers = await serve(lab)
-    proxier = Proxier("node", NodeKernel(lab.ns["node"]), node_ip=NODE_IP, cluster_cidr="10.244.0.0/16", timing=TIMING)
+    proxier = Proxier("node", lab.ns["node"], cluster_cidr="10.244.0.0/16", timing=TIMING)
     task = asyncio.create_task(proxier.run(client))
     try:
         await eventually(lambda: proxier.full_syncs > 0 or task.done(), "the first sync")

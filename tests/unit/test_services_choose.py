@@ -6,7 +6,7 @@ import pytest
 
 from netlab.dataplane.services import Endpoint, NodeView, ServicePort, ServicePortName, choose
 
-HERE = NodeView("here", "192.168.0.2", zone="a")
+HERE = NodeView("here", zone="a")
 CLUSTER = ServicePort(ServicePortName("ns", "svc", "http", "TCP"), "10.96.0.20", 80)
 INTERNAL_LOCAL = replace(CLUSTER, internal_local=True)
 EXTERNAL_LOCAL = replace(CLUSTER, node_port=30000, external_local=True)

@@ -103,7 +103,7 @@ def test_endpoints_are_sorted_as_text_as_upstream_does() -> None:
 
 
 def table(*objects: dict[str, Any]) -> ServiceTable:
-    made = ServiceTable(NodeView("here", "192.168.0.2"))
+    made = ServiceTable(NodeView("here"))
     for obj in objects:
         key = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
         if "addressType" in obj:

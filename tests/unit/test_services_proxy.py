@@ -39,7 +39,7 @@ def slice_of(name: str, *addresses: str, protocol: str = "TCP") -> dict[str, Any
 
 @asynccontextmanager
 async def running(client: Client, kernel: FakeNetfilter) -> AsyncIterator[Proxier]:
-    proxier = Proxier("node", kernel, node_ip="192.168.0.2", cluster_cidr="10.244.0.0/16", timing=TIMING)
+    proxier = Proxier("node", None, cluster_cidr="10.244.0.0/16", kernel=kernel, timing=TIMING)
     task = asyncio.create_task(proxier.run(client))
     try:
         await eventually(lambda: proxier.full_syncs > 0 or task.done(), "first sync")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from netlab.dataplane.iptables import base, names
 from netlab.dataplane.iptables.parse import Existing
@@ -32,11 +33,12 @@ class IptablesProgram:
     def services(self) -> Mapping[ServicePortName, ServiceRules]:
         return self._services
 
-    def set_large_cluster(self, large: bool, states: Iterable[ServiceState]) -> bool:
-        """Enters or leaves large-cluster mode; True where it changed and a full sync is due."""
-        if large == self.config.large_cluster:
+    def configure(self, states: Iterable[ServiceState], **changes: Any) -> bool:
+        """Changes fields of the configuration; True where one differs: all is computed anew, a full sync is due."""
+        config = replace(self.config, **changes)
+        if config == self.config:
             return False
-        self.config = replace(self.config, large_cluster=large)
+        self.config = config
         self._services = {state.port.name: service_rules(state.port, state.choice, self.config) for state in states}
         return True
 

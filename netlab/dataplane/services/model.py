@@ -90,5 +90,4 @@ class NodeView:
     """What of its own node a proxy's choices depend on."""
 
     name: str
-    ip: str
     zone: str = ""
