@@ -5,6 +5,7 @@ Source followed: pkg/controlplane (instance.go, controller/kubernetesservice, co
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from netlab.api import decoding, defaults, errors, meta
 from netlab.api.resources import get
@@ -14,26 +15,59 @@ from netlab.apiserver.api import Api
 from netlab.apiserver.authz import policy
 from netlab.apiserver.storage import load
 from netlab.apiserver.writing import write_changed, write_new
+from netlab.store import Event
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _SERVICE_PORT = 443
+_KEEP_SECONDS = 0.2
 
 
 async def bootstrap(api: Api) -> None:
     """Bring the system objects into the store, together, so that they share a commit."""
-    first = str(api.allocation.network.network_address + 1)
-    wanted = [
-        *(_namespace(name) for name in NAMESPACES),
-        _service(first, api.config.advertise_port),
-        _endpoints(api.config.advertise_address, api.config.advertise_port),
-        _slice(api.config.advertise_address, api.config.advertise_port),
-        *_priority_classes(),
-        *policy.objects(),
-    ]
+    wanted = [*(_namespace(name) for name in NAMESPACES), *_own_service(api), *_priority_classes(), *policy.objects()]
     await asyncio.gather(*(ensure(api, obj) for obj in wanted))
-    service = api.read("v1", "Service", "default", "kubernetes")
-    if service is not None:
-        api.allocation.repair([service])
+    api.allocation.repair(_own_service(api)[:1])
+
+
+async def keep(api: Api) -> None:
+    """Put system namespaces and the `kubernetes` Service back whenever somebody removes or bends them; until cancelled.
+
+    What of them an administrator may change (labels, further annotations) stays as it is.
+    """
+    touched = asyncio.Event()
+    kinds = (("v1", "Namespace"), ("v1", "Service"), ("v1", "Endpoints"), ("discovery.k8s.io/v1", "EndpointSlice"))
+    kept = {api.stored(get(*kind)).key(*_place(obj)) for kind in kinds for obj in _kept(api) if obj["kind"] == kind[1]}
+
+    def look(events: Sequence[Event]) -> None:
+        if any(event.item.key in kept for event in events):
+            touched.set()
+
+    leave = [api.store.subscribe(api.stored(get(*kind)).collection, look) for kind in kinds]
+    try:
+        while True:
+            await touched.wait()
+            touched.clear()
+            await asyncio.gather(*(ensure(api, obj) for obj in _kept(api)), return_exceptions=True)
+            api.allocation.repair(_own_service(api)[:1])
+            # as upstream, not at once: whoever is fighting over them shall not make it spin
+            await asyncio.sleep(_KEEP_SECONDS)
+    finally:
+        for end in leave:
+            end()
+
+
+def _kept(api: Api) -> list[Obj]:
+    return [*(_namespace(name) for name in NAMESPACES), *_own_service(api)]
+
+
+def _place(obj: Obj) -> tuple[str, str]:
+    return meta.namespace(obj), meta.name(obj)
+
+
+def _own_service(api: Api) -> list[Obj]:
+    address, port = api.config.advertise_address, api.config.advertise_port
+    first = str(api.allocation.network.network_address + 1)
+    return [_service(first, port), _endpoints(address, port), _slice(address, port)]
 
 
 async def ensure(api: Api, wanted: Obj) -> None:

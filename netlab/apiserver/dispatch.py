@@ -9,6 +9,7 @@ from netlab.api.errors import StatusError
 from netlab.api.resources import Resource
 from netlab.apiserver import subresources
 from netlab.apiserver.api import Api
+from netlab.apiserver.authn.impersonation import impersonated, needed
 from netlab.apiserver.authz import Action
 from netlab.apiserver.nonresource import serve_path
 from netlab.apiserver.operations.create import create
@@ -19,7 +20,7 @@ from netlab.apiserver.operations.list_ import list_
 from netlab.apiserver.operations.patch import patch
 from netlab.apiserver.operations.update import update
 from netlab.apiserver.operations.watch import watch
-from netlab.apiserver.wire.message import Answer, Request, Response, error_response
+from netlab.apiserver.wire.message import Answer, Request, Response, User, error_response
 from netlab.apiserver.wire.path import RequestInfo
 
 log = logging.getLogger("netlab.apiserver")
@@ -43,7 +44,7 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
         user = api.authenticator.authenticate(api, der, request.headers.get("authorization", ""))
         if user is None:
             raise errors.unauthorized()
-        request.user = user
+        request.user = _acting_as(api, request, user)
         authorize(api, request)
         found = await _route(api, request)
     except StatusError as error:
@@ -55,6 +56,21 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
     if isinstance(found, Response) and request.warnings:
         found.headers["Warning"] = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
     return found
+
+
+def _acting_as(api: Api, request: Request, user: User) -> User:
+    """The user, or whom they may and want to impersonate."""
+    if "impersonate-user" not in request.headers and "impersonate-group" not in request.headers:
+        return user
+    groups = [group for group in request.headers.get("impersonate-group", "").split("\n") if group]
+    other = impersonated(request.headers, groups)
+    if other is None:
+        return user
+    for action in needed(other, groups):
+        decision = api.authorizer.decide(user, action)
+        if not decision.allowed:
+            raise forbidden(user.name, action, decision.reason)
+    return other
 
 
 def authorize(api: Api, request: Request) -> None:

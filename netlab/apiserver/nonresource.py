@@ -8,6 +8,7 @@ import orjson
 from netlab.api import discovery, errors
 from netlab.apiserver.api import Api
 from netlab.apiserver.config import KUBERNETES_VERSION
+from netlab.apiserver.wire.caching import with_etag
 from netlab.apiserver.wire.message import Answer, Request, Response, json_response
 from netlab.apiserver.wire.negotiate import JSON, media_ranges
 
@@ -101,15 +102,6 @@ def _aggregated(request: Request) -> str:
         if parameters.get("g") == "apidiscovery.k8s.io" and parameters.get("v") in ("v2", "v2beta1"):
             return parameters["v"]
     return ""
-
-
-def with_etag(request: Request, body: bytes, kind: str) -> Response:
-    """The body, or 304 when the client has it already."""
-    etag = '"' + hashlib.sha512(body).hexdigest().upper() + '"'
-    headers = {"Etag": etag, "Vary": "Accept", "Cache-Control": "public"}
-    if request.headers.get("if-none-match") == etag:
-        return Response(304, b"", kind, headers)
-    return Response(200, body, kind, headers)
 
 
 def _paths(api: Api) -> list[str]:

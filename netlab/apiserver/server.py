@@ -17,6 +17,7 @@ from aiohttp import web
 from netlab.api import errors
 from netlab.apiserver.api import Api
 from netlab.apiserver.assembly import assemble, server_pki
+from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.pki import Pki
@@ -47,12 +48,13 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     with contextlib.suppress(ValueError, RuntimeError):
         loop.add_signal_handler(signal.SIGTERM, ending.set)
     listeners = [await loop.create_server(server.http, sock=sock, ssl=server.tls, backlog=1024) for sock in sockets]
-    housekeeping = loop.create_task(_forget_history(api))
+    housekeeping = [loop.create_task(_forget_history(api)), loop.create_task(keep(api))]
     try:
         ready()
         await ending.wait()
     finally:
-        housekeeping.cancel()
+        for task in housekeeping:
+            task.cancel()
         for listener in listeners:
             listener.close()
         await server.http.shutdown(1.0)
@@ -134,7 +136,7 @@ class Server:
         query = http.query
         watching = http.method == "GET" and query.get("watch", "") not in ("", "0", "false")
         info = parse(http.method, http.path, watching)
-        headers = {name.lower(): value for name, value in http.headers.items()}
+        headers = _headers(http)
         request = Request(info, http.method, query, http.rel_url.raw_query_string, headers)
         transport = http.transport
         der = _peer_certificate(transport)
@@ -155,6 +157,14 @@ class Server:
         if isinstance(found, Streaming):
             return await _stream(http, found)
         return await hand_on(http, found, self.kubelet_tls)
+
+
+def _headers(http: web.BaseRequest) -> dict[str, str]:
+    """Lower-case names; the groups of an impersonation, the one header that is repeated, on a line each."""
+    found = {name.lower(): value for name, value in http.headers.items()}
+    if "impersonate-group" in found:
+        found["impersonate-group"] = "\n".join(http.headers.getall("Impersonate-Group"))
+    return found
 
 
 def _kubelet_context(pki: Pki) -> ssl.SSLContext:

@@ -38,7 +38,10 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 @dataclass(slots=True)
 class Request:
-    """`query` holds the first value of each parameter, `raw_query` the whole text; header names in lower case."""
+    """`query` holds the first value of each parameter, `raw_query` the whole text.
+
+    Header names are in lower case; a header that was repeated has a line for each value.
+    """
 
     info: RequestInfo
     method: str
