@@ -178,7 +178,7 @@ class Proxier:
             except Exception as error:
                 # Whatever it was: the kernel's state is not known, so everything is written again.
                 log.exception("%s: sync failed, trying again in %.1f s: %s", self.node_name, retry, error)
-                self._full_wanted = True
+                self.restore_all()
                 await asyncio.sleep(retry)
                 retry = min(retry * 2, self._timing.retry_max)
                 continue
@@ -200,6 +200,10 @@ class Proxier:
         except Exception:
             log.exception("%s: cannot look at the canary chain", self.node_name)
             return True
+
+    def restore_all(self) -> None:
+        """Makes the next sync a full one: what the kernel holds is not known."""
+        self._full_wanted = True
 
     async def sync(self) -> None:
         """Brings the kernel up to date: whole where needed, else what changed."""
