@@ -1,25 +1,58 @@
-"""The connection tracking table of a namespace, by netlink (ctnetlink)."""
+"""The connection tracking table of a namespace, by netlink (linux/netfilter/nfnetlink_conntrack.h). IPv4 only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import errno
+import socket
+import struct
+from dataclasses import dataclass, field
 
+from netlab.kernel import netlink as nl
+from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
+
+CT_GET, CT_DELETE = 0x0101, 0x0102
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_TIMEOUT, CTA_MARK, CTA_ID = 1, 2, 3, 4, 7, 8, 12
+CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
+CTA_IP_V4_SRC, CTA_IP_V4_DST = 1, 2
+CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
+CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE = 1, 1
+
+CONFIRMED, SEEN_REPLY, ASSURED, SRC_NAT, DST_NAT = 0x8, 0x2, 0x4, 0x10, 0x20
+"""Bits of `Entry.status` (enum ip_conntrack_status)."""
+
+TCP_STATES = (
+    "NONE",
+    "SYN_SENT",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "TIME_WAIT",
+    "CLOSE",
+    "SYN_SENT2",
+)
+_FAMILY = bytes((socket.AF_INET, 0, 0, 0))
+_BE32 = struct.Struct("!I")
 
 
 @dataclass(frozen=True, slots=True)
 class Tuple:
-    """One direction of a connection. Ports are 0 where the protocol has none (ICMP: type and id are not ports)."""
+    """One direction of a connection. Ports are 0 where the protocol has none (ICMP)."""
 
     src: str
     dst: str
     sport: int
     dport: int
 
+    def __str__(self) -> str:
+        return f"src={self.src} dst={self.dst} sport={self.sport} dport={self.dport}"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tracked connection. `proto` is the IP protocol's number; `state` is TCP's, by name, or empty."""
+    """A tracked connection. `proto` is the IP protocol's number; `state` is TCP's, by name, or empty. Timeout in s."""
 
     proto: int
     original: Tuple
@@ -29,18 +62,77 @@ class Entry:
     mark: int
     timeout: int
     id: int
+    raw: bytes = field(default=b"", repr=False, compare=False)
+    """The original tuple as the kernel gave it, by which it takes the entry back."""
+
+    def __str__(self) -> str:
+        """As conntrack(8) prints it, near enough."""
+        name = {6: "tcp", 17: "udp", 1: "icmp"}.get(self.proto, str(self.proto))
+        state = f" {self.state}" if self.state else ""
+        assured = " [ASSURED]" if self.status & ASSURED else "" if self.status & SEEN_REPLY else " [UNREPLIED]"
+        return f"{name} {self.proto} {self.timeout}{state} {self.original} {self.reply}{assured} mark={self.mark}"
 
 
 def entries(ns: NetNs) -> list[Entry]:
     """All IPv4 entries."""
-    raise NotImplementedError
+    replies = ns.netfilter.dump(nl.message(CT_GET, 0, _FAMILY), "conntrack table")
+    return [_decode(reply) for reply in replies]
 
 
 def delete(ns: NetNs, entry: Entry) -> bool:
-    """Delete one entry; False where it was gone already."""
-    raise NotImplementedError
+    """Delete one entry; False where it was gone already (or another connection has its addresses now)."""
+    tuple_, identity = nl.attr(CTA_TUPLE_ORIG | nl.NLA_F_NESTED, entry.raw), nl.attr(CTA_ID, _BE32.pack(entry.id))
+    for refusal in ns.netfilter.send((nl.message(CT_DELETE, 0, _FAMILY, tuple_, identity),)):
+        if refusal.errno == errno.ENOENT:
+            return False
+        raise KernelError(refusal.errno or errno.EIO, f"conntrack entry {entry}", refusal.detail)
+    return True
 
 
 def flush(ns: NetNs, *, proto: int = 0, dst: str = "", dport: int = 0, reply_src: str = "") -> int:
-    """Delete the entries whose original direction matches what is given; returns how many."""
-    raise NotImplementedError
+    """Delete the entries that match everything given; returns how many.
+
+    `dst` and `dport` are of the original direction, `reply_src` is who answers: what a proxy cleans up when a UDP
+    endpoint goes away (kube-proxy `pkg/proxy/conntrack`).
+    """
+
+    def matches(entry: Entry) -> bool:
+        return (
+            (not proto or entry.proto == proto)
+            and (not dst or entry.original.dst == dst)
+            and (not dport or entry.original.dport == dport)
+            and (not reply_src or entry.reply.src == reply_src)
+        )
+
+    return sum(delete(ns, entry) for entry in entries(ns) if matches(entry))
+
+
+def _decode(reply: nl.Message) -> Entry:
+    found = nl.attributes(reply.body, 4)
+    proto, original = _tuple(found[CTA_TUPLE_ORIG])
+    _, answer = _tuple(found[CTA_TUPLE_REPLY])
+    tcp = nl.attributes(nl.attributes(found.get(CTA_PROTOINFO, b"")).get(CTA_PROTOINFO_TCP, b""))
+    state = tcp.get(CTA_PROTOINFO_TCP_STATE, b"")
+    return Entry(
+        proto=proto,
+        original=original,
+        reply=answer,
+        state=TCP_STATES[state[0]] if state and state[0] < len(TCP_STATES) else "",
+        status=_number(found.get(CTA_STATUS)),
+        mark=_number(found.get(CTA_MARK)),
+        timeout=_number(found.get(CTA_TIMEOUT)),
+        id=_number(found.get(CTA_ID)),
+        raw=found[CTA_TUPLE_ORIG],
+    )
+
+
+def _number(payload: bytes | None) -> int:
+    return int.from_bytes(payload or b"", "big")
+
+
+def _tuple(data: bytes) -> tuple[int, Tuple]:
+    parts = nl.attributes(data)
+    ip, proto = nl.attributes(parts[CTA_TUPLE_IP]), nl.attributes(parts[CTA_TUPLE_PROTO])
+    ports = (_number(proto.get(kind)) for kind in (CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT))
+    source, destination = nl.ip_text(ip[CTA_IP_V4_SRC]), nl.ip_text(ip[CTA_IP_V4_DST])
+    return proto[CTA_PROTO_NUM][0], Tuple(source, destination, *ports)

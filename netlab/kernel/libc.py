@@ -47,3 +47,8 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 def umount(target: str, flags: int = MNT_DETACH) -> None:
     """umount2(2), lazily by default."""
     _call("umount2", target.encode(), flags)
+
+
+def bind(fd: int, address: bytes) -> None:
+    """bind(2) with a raw socket address, for what Python's own cannot say."""
+    _call("bind", fd, address, len(address))
