@@ -2,14 +2,79 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from netlab.client.client import Client
+from netlab.client.leaderelection import run_as_leader
+from netlab.controllers.context import Context
 
 if TYPE_CHECKING:
     from netlab.controllers import ControllersConfig
 
+log = logging.getLogger(__name__)
+
+
+class Controller(Protocol):
+    """Reads from informers, writes through the API, runs until cancelled."""
+
+    async def run(self) -> None: ...
+
+
+CONTROLLERS: dict[str, str] = {
+    "node-ipam": "netlab.controllers.node_ipam:NodeIpamController",
+    "serviceaccount": "netlab.controllers.serviceaccount:ServiceAccountController",
+    "root-ca-certificate-publisher": "netlab.controllers.serviceaccount:RootCaController",
+    "deployment": "netlab.controllers.deployment.controller:DeploymentController",
+    "replicaset": "netlab.controllers.replicaset:ReplicaSetController",
+    "endpointslice": "netlab.controllers.endpointslice:EndpointSliceController",
+    "endpoints": "netlab.controllers.endpoints:EndpointsController",
+    "node-lifecycle": "netlab.controllers.node_lifecycle:NodeLifecycleController",
+    "taint-eviction": "netlab.controllers.taint_eviction:TaintEvictionController",
+    "pod-garbage-collector": "netlab.controllers.pod_gc:PodGcController",
+}
+"""Upstream's names, in the order in which a starting cluster needs them."""
+
+
+def load(name: str) -> Callable[[Context], Controller]:
+    """The constructor of a controller; imported when it is first asked for."""
+    module, _, attribute = CONTROLLERS[name].partition(":")
+    constructor: Callable[[Context], Controller] = getattr(import_module(module), attribute)
+    return constructor
+
 
 async def run(client: Client, config: ControllersConfig) -> None:
-    """Start every chosen controller over shared informers; ends with the first that ends."""
-    raise NotImplementedError
+    """Start every chosen controller over shared informers, while leading; ends with the first that ends."""
+    unknown = set(config.controllers) - set(CONTROLLERS)
+    if unknown:
+        raise ValueError(f"no such controller: {', '.join(sorted(unknown))}; known: {', '.join(CONTROLLERS)}")
+
+    async def lead() -> None:
+        await _run_all(Context(client, config))
+
+    await run_as_leader(
+        client,
+        "kube-controller-manager",
+        config.identity,
+        lead,
+        timing=config.timing,
+        adopt=not config.elect,
+    )
+
+
+async def _run_all(context: Context) -> None:
+    names = context.config.controllers or tuple(CONTROLLERS)
+    running = [(name, load(name)(context)) for name in CONTROLLERS if name in names]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, controller in running:
+                group.create_task(controller.run(), name=name)
+    finally:
+        await asyncio.gather(
+            *(informer.stop() for informer in context.informers.values()),
+            *(recorder.close() for recorder in context.recorders.values()),
+            return_exceptions=True,
+        )
