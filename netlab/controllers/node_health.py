@@ -106,12 +106,7 @@ def taints(node: Obj, *, evict: bool, now: float) -> list[Obj] | None:
     kept, have = [], set()
     for taint in current:
         identity = (taint.get("effect", ""), taint["key"])
-        ours = (
-            taint["key"] in OURS_NO_SCHEDULE
-            if identity[0] == "NoSchedule"
-            else taint["key"] in (NOT_READY, UNREACHABLE)
-        )
-        if ours and identity[0] in ("NoSchedule", "NoExecute") and identity not in wanted:
+        if taint["key"] in OURS.get(identity[0], ()) and identity not in wanted:
             continue
         kept.append(taint)
         have.add(identity)
