@@ -210,7 +210,31 @@ def _raw_json(value: Value) -> Any:
     return orjson.loads(raw) if raw else None
 
 
+_JSON_SCHEMA = "apiextensions/v1.JSONSchemaProps"
+
+
+def _schema_or(other: int, read: Callable[[list[Value]], Any]) -> Callable[[Value], Any]:
+    """The unions of CustomResourceDefinitions: a schema, or what the field `other` says in its stead."""
+
+    def decode(value: Value) -> Any:
+        found = list(fields(_bytes(value)))
+        schema = next((one for number, one in found if number == 3 - other), None)
+        if schema is not None:
+            return decode_message(_JSON_SCHEMA, _bytes(schema))
+        return read([one for number, one in found if number == other])
+
+    return decode
+
+
 _SPECIAL: dict[str, Callable[[Value], Any]] = {
+    "apiextensions/v1.JSON": _raw_json,
+    "apiextensions/v1.JSONSchemaPropsOrArray": _schema_or(
+        2, lambda values: [decode_message(_JSON_SCHEMA, _bytes(one)) for one in values]
+    ),
+    "apiextensions/v1.JSONSchemaPropsOrBool": _schema_or(1, lambda values: any(_integer(one) for one in values)),
+    "apiextensions/v1.JSONSchemaPropsOrStringArray": _schema_or(
+        2, lambda values: [_bytes(one).decode() for one in values]
+    ),
     "meta/v1.Time": _time,
     "meta/v1.MicroTime": _micro_time,
     "meta/v1.Duration": _duration,
