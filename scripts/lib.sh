@@ -74,4 +74,17 @@ setup_python() {
     printf '%s\n' "$want" >"$venv/.stamp"
 }
 
+# Debian's own kubectl (old: 1.20) beside whatever the user has, for the tests; unpacked, not installed.
+setup_old_kubectl() {
+    old="$root/.cache/kubectl-debian"
+    [ -x "$old/usr/bin/kubectl" ] && return 0
+    have apt-get || { say "no apt-get: the tests go without Debian's old kubectl"; return 0; }
+    mkdir -p "$old"
+    (cd "$old" && apt-get download -q kubernetes-client >"$apt_log" 2>&1) ||
+        { as_root apt-get update -q >"$apt_log" 2>&1; (cd "$old" && apt-get download -q kubernetes-client >"$apt_log" 2>&1); } ||
+        { say "could not fetch Debian's kubernetes-client; the tests go without it"; return 0; }
+    dpkg -x "$old"/kubernetes-client_*.deb "$old"
+    rm -f "$old"/*.deb
+}
+
 setup_base() { setup_packages; setup_python; }

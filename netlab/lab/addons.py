@@ -39,17 +39,18 @@ async def _apply_all(client: Client, topology: Topology) -> None:
 
 async def _ensure(client: Client, obj: Obj) -> None:
     """Create the object unless it exists; the API server may just be starting again, so try until it answers."""
-    plural = _PLURALS[obj["kind"]]
+    resource, metadata = (obj["apiVersion"], _PLURALS[obj["kind"]]), obj["metadata"]
     while True:
         try:
-            await client.create((obj["apiVersion"], plural), obj, obj["metadata"].get("namespace"))
+            await client.get(resource, metadata["name"], metadata.get("namespace"))
             return
-        except StatusError as error:
-            if error.code == 409:
-                return
-            raise
         except TransportError:
             await asyncio.sleep(0.2)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            await client.create(resource, obj, metadata.get("namespace"))
+            return
 
 
 _PLURALS = {

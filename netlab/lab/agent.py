@@ -67,15 +67,15 @@ def _taint(taint: Taint) -> Obj:
 
 async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agents: int, upstream_timing: bool) -> None:
     """The agent component: until cancelled."""
-    from netlab.runtime.real import RealRuntime
+    from netlab.runtime.real import SandboxRuntime
 
     modes = {node.name: node.proxy_mode or topology.cluster.proxy_mode for node in topology.nodes}
 
     async def proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
         await start_proxy(node, replace(agent, proxy_mode=modes[node.name]), client)
 
-    runtime = await RealRuntime.connect()
     config = agent_config(paths, topology, index, agents, upstream_timing)
+    runtime = await SandboxRuntime.connect(nodes=[node.name for node in config.nodes])
     try:
         await run_agent(config, runtime, ready=announce(f"agent-{index}"), start_proxy=proxy)
     finally:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from netlab.api.types import Obj
 from netlab.lab.bus import ask
@@ -14,6 +15,9 @@ from netlab.sandbox.launch import enter
 from netlab.sandbox.paths import LabPaths
 from netlab.topology import load
 from netlab.topology.model import Topology
+
+if TYPE_CHECKING:
+    from netlab.runtime.contract import SandboxConfig
 
 
 def machines(topology: Topology) -> list[str]:
@@ -28,7 +32,7 @@ def run_in_machine(paths: LabPaths, where: str, argv: Sequence[str]) -> int:
         close = get_close_matches(where, known, 1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise LabError(f"no machine '{where}' in lab '{paths.name}'; {hint}there are: {', '.join(known)}", 2)
-    return enter(paths, argv, netns=where, hostname=where, env={"KUBECONFIG": str(paths.kubeconfig)})
+    return enter(paths, argv, netns=where, hostname=where, env={**os.environ, "KLAB_LAB": paths.name})
 
 
 def shell(paths: LabPaths, where: str) -> int:
@@ -38,28 +42,65 @@ def shell(paths: LabPaths, where: str) -> int:
         return run_in_machine(paths, where, (program if os.access(program, os.X_OK) else "/bin/sh",))
     process = _container(paths, where)
     script = "command -v bash >/dev/null 2>&1 && exec bash || exec sh"
-    return enter(paths, ("/bin/sh", "-c", script), process=process["pid"], env={"PS1": f"{where}$ "})
+    return enter(paths, ("/bin/sh", "-c", script), process=process["pid"], env={**os.environ, "PS1": f"{where}$ "})
+
+
+def _processes(paths: LabPaths) -> list[Obj]:
+    """What PID 1 keeps and still runs."""
+    status = next(ask(paths.control_socket, {"op": "status"}, 10.0))
+    return [process for process in status["processes"] if not process["exit"]]
+
+
+def _pods(processes: list[Obj]) -> dict[str, tuple[str, SandboxConfig]]:
+    """Running pods: "namespace/name" → (sandbox id, configuration)."""
+    from netlab.runtime import records
+
+    found: dict[str, tuple[str, SandboxConfig]] = {}
+    for process in processes:
+        kind, _, identity = records.split_id(process["id"])
+        if kind == records.SANDBOX:
+            config = records.sandbox_config(process["meta"])
+            found[f"{config.namespace}/{config.name}"] = (identity, config)
+    return found
+
+
+def _pod(paths: LabPaths, processes: list[Obj], name: str) -> tuple[str, SandboxConfig]:
+    """The running pod `[NAMESPACE/]NAME`."""
+    pods = _pods(processes)
+    wanted = name if "/" in name else f"default/{name}"
+    if wanted not in pods:
+        close = get_close_matches(wanted, pods, 1)
+        hint = f"; did you mean '{close[0]}'?" if close else "; 'klab kubectl get pods -A' lists the pods"
+        raise LabError(f"no machine or running pod '{name}' in lab '{paths.name}'{hint}", 2)
+    return pods[wanted]
 
 
 def _container(paths: LabPaths, where: str) -> Obj:
     """The process of the pod `[NAMESPACE/]NAME[:CONTAINER]`; its first container where none is named."""
-    from netlab.runtime.real import container_identity
+    from netlab.runtime import records
 
-    path, _, container = where.partition(":")
-    namespace, _, name = path.rpartition("/")
-    wanted = (namespace or "default", name)
-    status = next(ask(paths.control_socket, {"op": "status"}, 10.0))
-    seen: list[str] = []
-    for process in status["processes"]:
-        identity = container_identity(process["id"], process["meta"])
-        if identity is None or process["exit"]:
+    name, _, container = where.partition(":")
+    processes = _processes(paths)
+    sandbox, config = _pod(paths, processes, name)
+    names: list[str] = []
+    for process in processes:
+        if records.split_id(process["id"])[0] != records.CONTAINER:
             continue
-        seen.append(f"{identity.namespace}/{identity.pod}")
-        if (identity.namespace, identity.pod) == wanted and container in ("", identity.container):
-            return dict(process)
-    close = get_close_matches("/".join(wanted), seen, 1)
-    hint = f"; did you mean '{close[0]}'?" if close else "; 'klab kubectl get pods -A' lists the pods"
-    raise LabError(f"no machine or running pod '{where}' in lab '{paths.name}'{hint}", 2)
+        record = records.container_record(process["meta"])
+        if record.config.sandbox_id == sandbox:
+            names.append(record.config.name)
+            if container in ("", record.config.name):
+                return process
+    shown = ", ".join(names) or "none runs"
+    raise LabError(
+        f"pod '{config.namespace}/{config.name}' has no running container '{container}'; there are: {shown}", 2
+    )
+
+
+def pod_netns(paths: LabPaths, name: str) -> str:
+    """The pinned namespace of the pod `[NAMESPACE/]NAME`."""
+    _, config = _pod(paths, _processes(paths), name)
+    return config.netns.rpartition("/")[2]
 
 
 def mininet(paths: LabPaths, command: str | None) -> int:

@@ -30,7 +30,7 @@ OWN_ID = "component/labd"
 
 
 def main(name: str, state: str, runtime: str, upstream_timing: bool, began: float) -> None:
-    """The target of labd's ProcessSpec."""
+    """labd until the lab ends."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     paths = LabPaths(name, Path(state), Path(runtime))
     asyncio.run(Labd(paths, upstream_timing, began).run())

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -238,8 +239,15 @@ def _control_socket(paths: LabPaths) -> socket.socket:
 def _launch(paths: LabPaths, options: UpOptions, began: float, api: socket.socket, control: socket.socket) -> Launched:
     labd = ProcessSpec(
         id=OWN_ID,
-        target="netlab.lab.labd:main",
-        args=(paths.name, str(paths.state), str(paths.runtime), options.upstream_timing, began),
+        target="netlab.lab.boot:labd",
+        args=(
+            [str(Path(entry).absolute()) for entry in sys.path],
+            paths.name,
+            str(paths.state),
+            str(paths.runtime),
+            options.upstream_timing,
+            began,
+        ),
         hold=("control",),
         restart=True,
         stdio=("null", "log", "log"),
