@@ -41,7 +41,9 @@ def _initialized(state: PodState, phase: str) -> Obj:
     incomplete = []
     if not state.initialized:
         for container in state.containers.values():
-            if (container.kind is Kind.SIDECAR and not container.started) or (container.kind is Kind.INIT and (container.exit is None or container.exit.exit_code != 0)):
+            if (container.kind is Kind.SIDECAR and not container.started) or (
+                container.kind is Kind.INIT and (container.exit is None or container.exit.exit_code != 0)
+            ):
                 incomplete.append(container.name)
     if incomplete:
         message = f"containers with incomplete status: {_names(incomplete)}"

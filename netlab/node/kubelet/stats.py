@@ -1,0 +1,108 @@
+"""/stats/summary and /metrics/resource: what metrics pipelines ask of a kubelet (upstream stats/v1alpha1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from netlab.api.types import Obj
+from netlab.node.kubelet.clock import rfc3339
+from netlab.node.kubelet.ports import NodeContext
+from netlab.node.kubelet.worker import PodWorker
+from netlab.runtime.contract import ContainerStats
+
+
+class Usage:
+    """Turns growing CPU seconds into a rate: remembers the last reading of each container."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, float]] = {}
+
+    def nano_cores(self, stats: ContainerStats, now: float) -> int:
+        before = self._last.get(stats.container_id)
+        self._last[stats.container_id] = (now, stats.cpu_seconds)
+        if before is None or now <= before[0]:
+            return 0
+        return max(0, int((stats.cpu_seconds - before[1]) / (now - before[0]) * 1e9))
+
+
+def _cpu(stamp: str, nano_cores: int, seconds: float) -> Obj:
+    return {"time": stamp, "usageNanoCores": nano_cores, "usageCoreNanoSeconds": int(seconds * 1e9)}
+
+
+def _memory(stamp: str, used: int) -> Obj:
+    return {"time": stamp, "usageBytes": used, "workingSetBytes": used, "rssBytes": used}
+
+
+async def summary(context: NodeContext, workers: Mapping[str, PodWorker], usage: Usage) -> Obj:
+    """The Summary object."""
+    now = time.time()
+    stamp = rfc3339(now)
+    found = {stats.container_id: stats for stats in await context.runtime.stats(context.name)}
+    pods, node_cpu, node_memory, node_rate = [], 0.0, 0, 0
+    for worker in workers.values():
+        containers, pod_cpu, pod_memory, pod_rate = [], 0.0, 0, 0
+        for container in worker.state.containers.values():
+            stats = found.get(container.id)
+            if stats is None or not container.running:
+                continue
+            rate = usage.nano_cores(stats, now)
+            containers.append(
+                {
+                    "name": container.name,
+                    "startTime": rfc3339(container.started_at),
+                    "cpu": _cpu(stamp, rate, stats.cpu_seconds),
+                    "memory": _memory(stamp, stats.memory_bytes),
+                }
+            )
+            pod_cpu, pod_memory, pod_rate = (
+                pod_cpu + stats.cpu_seconds,
+                pod_memory + stats.memory_bytes,
+                pod_rate + rate,
+            )
+        meta = worker.pod["metadata"]
+        pods.append(
+            {
+                "podRef": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
+                "startTime": rfc3339(worker.state.start_time),
+                "containers": containers,
+                "cpu": _cpu(stamp, pod_rate, pod_cpu),
+                "memory": _memory(stamp, pod_memory),
+            }
+        )
+        node_cpu, node_memory, node_rate = node_cpu + pod_cpu, node_memory + pod_memory, node_rate + pod_rate
+    node = {
+        "nodeName": context.name,
+        "startTime": stamp,
+        "cpu": _cpu(stamp, node_rate, node_cpu),
+        "memory": _memory(stamp, node_memory),
+    }
+    return {"node": node, "pods": pods}
+
+
+async def resource_metrics(context: NodeContext, workers: Mapping[str, PodWorker], usage: Usage) -> str:
+    """/metrics/resource in Prometheus' text format."""
+    found = await summary(context, workers, usage)
+    cpu, memory = [], []
+    for pod in found["pods"]:
+        ref = pod["podRef"]
+        for container in pod["containers"]:
+            labels = f'container="{container["name"]}",namespace="{ref["namespace"]}",pod="{ref["name"]}"'
+            cpu.append(
+                f"container_cpu_usage_seconds_total{{{labels}}} {container['cpu']['usageCoreNanoSeconds'] / 1e9}"
+            )
+            memory.append(f"container_memory_working_set_bytes{{{labels}}} {container['memory']['workingSetBytes']}")
+    node = found["node"]
+    lines = [
+        "# TYPE container_cpu_usage_seconds_total counter",
+        *cpu,
+        "# TYPE container_memory_working_set_bytes gauge",
+        *memory,
+        "# TYPE node_cpu_usage_seconds_total counter",
+        f"node_cpu_usage_seconds_total {node['cpu']['usageCoreNanoSeconds'] / 1e9}",
+        "# TYPE node_memory_working_set_bytes gauge",
+        f"node_memory_working_set_bytes {node['memory']['workingSetBytes']}",
+        "# TYPE scrape_error gauge",
+        "scrape_error 0",
+    ]
+    return "\n".join(lines) + "\n"
