@@ -164,3 +164,11 @@ def test_a_name_is_looked_for_here_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert topology.find("course").name == "course.yaml"
     Path("course.yaml").write_text("nodes: {only: {role: control-plane}}\n")
     assert [node.name for node in topology.load("course").nodes] == ["only"]
+
+
+def test_the_example_of_the_reference_loads() -> None:
+    text = (Path(__file__).parents[2] / "topologies" / "README.md").read_text()
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    loaded = topology.loads(example, "README.md")
+    assert [node.name for node in loaded.nodes] == ["master", "node1", "node2", "node3"]
+    assert topology.loads(topology.dump(loaded)) == loaded
