@@ -49,10 +49,11 @@ class NodeConfig:
 class AgentConfig:
     """One agent process: its nodes and what is the same for the whole lab.
 
-    `pods_dir` is the lab's `<state>/pods`: `log/` (pod logs) and `data/<uid>` (volumes, /etc/hosts, resolv.conf) are
-    made below it. `memory_dir` is on a tmpfs that was mounted before any container started (a mount made later is not
-    seen inside containers): secrets, tokens and emptyDirs of medium Memory live there. `overlay` is "vxlan" or "host-gw"; `proxy_mode` is handed to the proxier.
-    `upstream_timing` chooses upstream's timers instead of the lab's fast ones (netlab.api.timing).
+    `pods_dir` is the lab's `<state>/pods`: `log/` (pod logs) and `data/<uid>` (volumes, termination messages) are made
+    below it. `memory_dir` is on a tmpfs that was mounted before any container started (a mount made later is not seen
+    inside containers): secrets, tokens and emptyDirs of medium Memory live there. `overlay` is "vxlan" or "host-gw";
+    `proxy_mode` is for the proxy. `upstream_timing` chooses upstream's timers instead of the lab's fast ones
+    (netlab.api.timing).
     """
 
     nodes: tuple[NodeConfig, ...]

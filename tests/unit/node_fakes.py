@@ -139,7 +139,11 @@ class FakeRuntime:
             return
         self.log.append(f"exit {status.name}")
         self._containers[container_id] = replace(
-            status, state="exited", exit_code=code, finished_at=time.time(), reason="Completed" if code == 0 else "Error"
+            status,
+            state="exited",
+            exit_code=code,
+            finished_at=time.time(),
+            reason="Completed" if code == 0 else "Error",
         )
         self._emit(ContainerEvent("exited", status.node, status.sandbox_id, container_id))
 

@@ -34,6 +34,10 @@ def containers(node: NodeUnderTest, name: str = "p", key: str = "containerStatus
     return {c["name"]: c for c in (node.pod(name).get("status") or {}).get(key) or ()}
 
 
+def read_files(directory: str) -> dict[str, str]:
+    return {p.name: p.read_text() for p in Path(directory).iterdir() if not p.name.startswith("..")}
+
+
 async def test_a_pod_runs_and_is_ready_with_one_status_patch(node: NodeUnderTest) -> None:
     node.api.add(pod())
     await eventually(lambda: conditions(node).get("Ready") == "True", "ready")
@@ -156,7 +160,12 @@ async def test_a_missing_configmap_key_and_its_arrival(node: NodeUnderTest) -> N
     await eventually(lambda: waiting().get("reason") == "CreateContainerConfigError", "config error")
     assert waiting()["message"] == 'configmap "cfg" not found'
     node.api.add(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cfg", "namespace": "default"}, "data": {"k": "v"}}
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "cfg", "namespace": "default"},
+            "data": {"k": "v"},
+        }
     )
     await eventually(lambda: phase(node) == "Running", "running")
     assert dict(next(iter(node.runtime.configs.values())).env)["A"] == "v"
@@ -191,7 +200,7 @@ async def test_the_service_account_volume_costs_one_token_request(node: NodeUnde
         node.api.add(pod(name, {"name": "c", "volumeMounts": mounts}, volumes=volumes))
     await eventually(lambda: phase(node) == phase(node, "q") == "Running", "running")
     mount = next(m for m in next(iter(node.runtime.configs.values())).mounts if m.container_path == where)
-    files = {p.name: p.read_text() for p in Path(mount.host_path).iterdir() if not p.name.startswith("..")}
+    files = read_files(mount.host_path)
     assert files["ca.crt"] == "CA" and files["namespace"] == "default" and files["token"].startswith("token-")
     assert mount.read_only
     assert node.api.tokens == 2 and node.api.calls["GET kube-root-ca.crt"] == 1

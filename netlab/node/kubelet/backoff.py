@@ -36,7 +36,7 @@ class Backoff:
         return entry.delay if entry else 0.0
 
     def next(self, key: str, now: float, last_event: float) -> None:
-        """Count one more attempt at `now`; `last_event` is when the attempt before it ended (it starts the quiet time)."""
+        """Count one more attempt at `now`; `last_event` is when the one before ended (the quiet time starts then)."""
         entry = self._entries.get(key)
         if entry is None or last_event - entry.updated > self.reset_after:
             self._entries[key] = _Entry(self.initial, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from netlab.api.types import Obj
-from netlab.node.kubelet.model import Kind, PodState
+from netlab.node.kubelet.model import ContainerState, Kind, PodState
 
 OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
@@ -38,17 +38,19 @@ def pod_conditions(pod: Obj, state: PodState, phase: str, existing: Sequence[Obj
 def _initialized(state: PodState, phase: str) -> Obj:
     if phase == "Succeeded":
         return _condition("Initialized", True, "PodCompleted")
-    incomplete = []
+    incomplete: list[str] = []
     if not state.initialized:
-        for container in state.containers.values():
-            if (container.kind is Kind.SIDECAR and not container.started) or (
-                container.kind is Kind.INIT and (container.exit is None or container.exit.exit_code != 0)
-            ):
-                incomplete.append(container.name)
+        incomplete = [c.name for c in state.containers.values() if _incomplete(c)]
     if incomplete:
         message = f"containers with incomplete status: {_names(incomplete)}"
         return _condition("Initialized", False, "ContainersNotInitialized", message)
     return _condition("Initialized", True)
+
+
+def _incomplete(container: ContainerState) -> bool:
+    if container.kind is Kind.SIDECAR:
+        return not container.started
+    return container.kind is Kind.INIT and (container.exit is None or container.exit.exit_code != 0)
 
 
 def _containers_ready(state: PodState, phase: str) -> Obj:

@@ -100,7 +100,8 @@ def check_non_root(pod: Obj, container: Obj, image: Image) -> None:
     user = _image_user(image)
     if user is None:
         raise ConfigError(
-            f"container has runAsNonRoot and image has non-numeric user ({image.user}), cannot verify user is non-root {who}"
+            f"container has runAsNonRoot and image has non-numeric user ({image.user}), "
+            f"cannot verify user is non-root {who}"
         )
     if user == 0:
         raise ConfigError(f"container has runAsNonRoot and image will run as root {who}")

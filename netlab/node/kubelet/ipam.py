@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 
-class Exhausted(Exception):
+class ExhaustedError(Exception):
     """No address is free in the range; the text is host-local's."""
 
 
@@ -27,7 +27,7 @@ class HostLocal:
         self._used: dict[int, str] = {}
 
     def allocate(self, owner: str) -> str:
-        """The next free address, for `owner`. Raises Exhausted."""
+        """The next free address, for `owner`. Raises ExhaustedError."""
         from ipaddress import IPv4Address
 
         size = self._end - self._first
@@ -38,7 +38,7 @@ class HostLocal:
                 self._next = candidate + 1 if candidate + 1 < self._end else self._first
                 return str(IPv4Address(candidate))
         low, high = IPv4Address(self._first - 1), IPv4Address(self._end - 1)
-        raise Exhausted(f"failed to allocate for range 0: no IP addresses available in range set: {low}-{high}")
+        raise ExhaustedError(f"failed to allocate for range 0: no IP addresses available in range set: {low}-{high}")
 
     def reserve(self, address: str, owner: str) -> bool:
         """Take an address that a running pod already has. False: outside the range, or another owner has it."""

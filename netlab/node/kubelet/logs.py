@@ -42,6 +42,8 @@ def parse_line(line: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 def tail_offset(path: Path, lines: int) -> int:
     """Where the last `lines` complete records begin. Partial records count as upstream counts them: each one."""
+    if not path.exists():
+        return 0
     with path.open("rb") as file:
         position = file.seek(0, os.SEEK_END)
         if lines == 0:
@@ -133,10 +135,10 @@ class _Filter:
 async def read_log(path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
     """The log's text in pieces. While following: until `running()` is false and all was read."""
     filter_ = _Filter(options)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_directory(path)
     watch = Inotify(path.parent) if options.follow else None
     try:
-        offset = tail_offset(path, options.tail) if options.tail is not None and path.exists() else 0
+        offset = tail_offset(path, options.tail) if options.tail is not None else 0
         rest = b""
         while True:
             if watch is not None:
@@ -162,6 +164,10 @@ async def read_log(path: Path, options: LogOptions, running: Callable[[], bool])
     finally:
         if watch is not None:
             watch.close()
+
+
+def _make_directory(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _read_from(path: Path, offset: int) -> tuple[bytes, int]:

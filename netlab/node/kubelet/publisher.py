@@ -1,7 +1,7 @@
 """Writes one pod's status to the API: the newest state, one request at a time, as few as will do.
 
 A state that is about to be overtaken (containers being created) is held back for a moment; what matters to others
-(running, ready, failed, ended) goes out at once. Whatever happened while a request was under way goes out with the next.
+(running, ready, failed, ended) goes out at once. What happened while a request was under way goes out with the next.
 """
 
 from __future__ import annotations

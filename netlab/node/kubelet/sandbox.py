@@ -9,7 +9,7 @@ from netlab.api.types import Obj
 from netlab.node.kubelet import files
 from netlab.node.kubelet.containerconfig import pod_labels
 from netlab.node.kubelet.downward import PodFacts
-from netlab.node.kubelet.ipam import Exhausted
+from netlab.node.kubelet.ipam import ExhaustedError
 from netlab.node.kubelet.model import PodState
 from netlab.node.kubelet.podspec import host_network
 from netlab.node.kubelet.shared import Shared
@@ -67,7 +67,7 @@ class Sandboxes:
             raise SandboxError("network is not ready: the node has no podCIDR yet")
         try:
             return ipam.allocate(self.state.uid)
-        except Exhausted as problem:
+        except ExhaustedError as problem:
             text = 'failed to setup network for sandbox: plugin type="flannel" failed (add): '
             raise SandboxError(text + str(problem)) from problem
 

@@ -17,8 +17,8 @@ from netlab.node.kubelet.sources import ObjectSource
 class Shared:
     """`ipam` is None until the node has its podCIDR and its bridge; `network_up` says when.
 
-    `slots` bounds how many pods of the node are being started at once. `node_hosts` and `node_resolver` are the texts of
-    the node's own /etc/hosts and /etc/resolv.conf. `on_gone(uid)` is called when a pod's last trace is removed.
+    `slots` bounds how many pods of the node are being started at once. `node_hosts` and `node_resolver` are the texts
+    of the node's own /etc/hosts and /etc/resolv.conf. `on_gone(uid)` is called when a pod's last trace is removed.
     """
 
     context: NodeContext

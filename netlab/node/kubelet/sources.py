@@ -28,7 +28,7 @@ Ref = tuple[str, str, str]
 """(plural, namespace, name)."""
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """The API server did not say whether the object exists."""
 
 
@@ -63,7 +63,7 @@ class ObjectSource:
         try:
             await entry.informer.wait_synced(FETCH_TIMEOUT)
         except TimeoutError as problem:
-            raise Unavailable(str(problem)) from problem
+            raise UnavailableError(str(problem)) from problem
         return entry.informer.store.get(f"{namespace}/{name}")
 
     def _watch(self, ref: Ref) -> Informer:
@@ -91,10 +91,10 @@ class ObjectSource:
             self._root_ca.pop(namespace, None)
             if problem.code == 404:
                 return None
-            raise Unavailable(str(problem)) from problem
+            raise UnavailableError(str(problem)) from problem
         except TransportError as problem:
             self._root_ca.pop(namespace, None)
-            raise Unavailable(str(problem)) from problem
+            raise UnavailableError(str(problem)) from problem
 
     async def release(self, user: str) -> None:
         """The pod is gone: watches that nobody else needs end."""
@@ -116,7 +116,7 @@ class ObjectSource:
                 await self._services.wait_synced(FETCH_TIMEOUT)
             except TimeoutError as problem:
                 text = "services have not yet been read at least once, cannot construct envvars"
-                raise Unavailable(text) from problem
+                raise UnavailableError(text) from problem
         known = self._service_env.get((namespace, links))
         if known is None:
             known = service_variables(self._services.store.values(), namespace, links)

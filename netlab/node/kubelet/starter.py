@@ -17,7 +17,7 @@ from netlab.node.kubelet.environment import ConfigError
 from netlab.node.kubelet.hooks import HookError, run_hook
 from netlab.node.kubelet.model import ContainerState, Exit, PodState
 from netlab.node.kubelet.shared import Shared
-from netlab.node.kubelet.sources import FetchedData, Unavailable
+from netlab.node.kubelet.sources import FetchedData, UnavailableError
 from netlab.node.kubelet.volumes.pod import PodVolumes
 from netlab.runtime.contract import ContainerError, Mount, StartError
 from netlab.runtime.images.model import Image, ImageNotFound, InvalidImageName
@@ -28,7 +28,7 @@ CONFIG_RETRY = 2.0
 """A container that cannot be configured is tried again this often, and at once when an object it names changes."""
 
 
-class _Blocked(Exception):
+class _BlockedError(Exception):
     """The container does not start now; `reason` and `message` go into its waiting state."""
 
     def __init__(self, reason: str, message: str, retry: float) -> None:
@@ -56,10 +56,10 @@ class Starter:
             containerconfig.check_non_root(pod, container, image)
             volumes = containerconfig.Volumes(self.volumes.paths, self.volumes.sub_path)
             mounts = containerconfig.mounts(container, volumes, environ)
-        except _Blocked as blocked:
+        except _BlockedError as blocked:
             self._wait(known, blocked.reason, blocked.message, now + blocked.retry)
             return False
-        except (ConfigError, Unavailable) as problem:
+        except (ConfigError, UnavailableError) as problem:
             known_already = known.waiting == ("CreateContainerConfigError", str(problem))
             self._wait(known, "CreateContainerConfigError", str(problem), now + CONFIG_RETRY)
             if not known_already:
@@ -140,7 +140,7 @@ class Starter:
         return False
 
     def _image(self, pod: Obj, container: Obj, known: ContainerState) -> Image:
-        """The image, or _Blocked with ErrImagePull, ImagePullBackOff, ErrImageNeverPull or InvalidImageName."""
+        """The image, or _BlockedError with ErrImagePull, ImagePullBackOff, ErrImageNeverPull or InvalidImageName."""
         ref, policy = container["image"], container.get("imagePullPolicy") or "IfNotPresent"
         began = time.monotonic()
         try:
@@ -150,14 +150,14 @@ class Starter:
             if known.waiting != ("InvalidImageName", message):
                 self._event(pod, known, "InspectFailed", message, warning=True)
                 self._event(pod, known, "Failed", "Error: InvalidImageName", warning=True)
-            raise _Blocked("InvalidImageName", message, CONFIG_RETRY) from problem
+            raise _BlockedError("InvalidImageName", message, CONFIG_RETRY) from problem
         except ImageNotFound as problem:
             raise self._missing_image(pod, known, ref, policy, str(problem)) from problem
         if policy == "Always":
             self._event(pod, known, "Pulling", f'Pulling image "{ref}"')
             took = f"{max(1, round((time.monotonic() - began) * 1000))}ms"
-            text = f'Successfully pulled image "{ref}" in {took} ({took} including waiting). Image size: {image.size} bytes.'
-            self._event(pod, known, "Pulled", text)
+            text = f'Successfully pulled image "{ref}" in {took} ({took} including waiting).'
+            self._event(pod, known, "Pulled", f"{text} Image size: {image.size} bytes.")
         else:
             self._event(pod, known, "Pulled", f'Container image "{ref}" already present on machine')
         self.shared.image_backoff.forget(self._image_key(ref))
@@ -166,26 +166,26 @@ class Starter:
     def _image_key(self, ref: str) -> str:
         return f"{self.state.uid}_{ref}"
 
-    def _missing_image(self, pod: Obj, known: ContainerState, ref: str, policy: str, why: str) -> _Blocked:
+    def _missing_image(self, pod: Obj, known: ContainerState, ref: str, policy: str, why: str) -> _BlockedError:
         backoff, now, key = self.shared.image_backoff, self.shared.context.clock(), self._image_key(ref)
         if policy == "Never":
             message = f'Container image "{ref}" is not present with pull policy of Never'
             if known.waiting != ("ErrImageNeverPull", message):
                 self._event(pod, known, "ErrImageNeverPull", message, warning=True)
                 self._event(pod, known, "Failed", "Error: ErrImageNeverPull", warning=True)
-            return _Blocked("ErrImageNeverPull", message, CONFIG_RETRY)
+            return _BlockedError("ErrImageNeverPull", message, CONFIG_RETRY)
         if known.waiting and known.waiting[0] == "ErrImagePull":
             left = backoff.remaining(key, known.retry_at, now)
             if left > 0:
                 message = f'Back-off pulling image "{ref}"'
                 self._event(pod, known, "BackOff", message)
                 self._event(pod, known, "Failed", "Error: ImagePullBackOff", warning=True)
-                return _Blocked("ImagePullBackOff", f"{message}: ErrImagePull: {why}", left)
+                return _BlockedError("ImagePullBackOff", f"{message}: ErrImagePull: {why}", left)
         self._event(pod, known, "Pulling", f'Pulling image "{ref}"')
         self._event(pod, known, "Failed", f'Failed to pull image "{ref}": {why}', warning=True)
         self._event(pod, known, "Failed", "Error: ErrImagePull", warning=True)
         backoff.next(key, now, now)
-        return _Blocked("ErrImagePull", why, 0.5)
+        return _BlockedError("ErrImagePull", why, 0.5)
 
     async def _environment(self, pod: Obj, container: Obj, facts: PodFacts) -> environment.Environment:
         data = FetchedData()
@@ -229,13 +229,17 @@ class Starter:
         if known.attempt >= 2:
             meta = pod["metadata"]
             logs = self.shared.context.log_dir(meta["namespace"], meta["name"], self.state.uid)
-            Path(logs / known.name / f"{known.attempt - 2}.log").unlink(missing_ok=True)
+            _unlink(logs / known.name / f"{known.attempt - 2}.log")
 
     def _wait(self, known: ContainerState, reason: str, message: str, retry_at: float) -> None:
         known.waiting, known.retry_at = (reason, message), retry_at
 
     def _event(self, pod: Obj, known: ContainerState, reason: str, message: str, *, warning: bool = False) -> None:
         self.shared.events.container(pod, known.kind, known.name, reason, message, warning=warning)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _references(container: Obj) -> tuple[list[str], list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 
 from netlab.node.kubelet.podspec import find_container, host_network
@@ -146,7 +145,7 @@ async def serve_port_forward(
                 texts.append(f"{word}: dial tcp{word[-1]} {shown}: connect: {go_error(problem)}")
                 continue
             return _PodWire(*await asyncio.open_connection(sock=sock))
-        where = os.path.basename(context.wiring.netns_path(worker.uid))
+        where = context.wiring.netns_path(worker.uid).rpartition("/")[2]
         why = f"failed to connect to localhost:{port} inside namespace {where}, {' '.join(texts)}"
         text = f"error forwarding port {port} to pod {worker.uid}, uid : {why}"
         raise _DialError(errno.ECONNREFUSED, text)

@@ -279,8 +279,8 @@ class PodWorker:
             self.shared.events.pod(self.pod, "FailedMount", text)
 
     async def _start(self, actions: Actions) -> None:
-        """Start what is to be started. Each attempt changes what `plan` says next: it runs, it is to be retried later, or
-        it ended and is backing off."""
+        """Start what is to be started. Each attempt changes what `plan` says next: it runs, it is to be retried later,
+        or it ended and is backing off."""
         for spec in actions.start:
             if self._ending():
                 return

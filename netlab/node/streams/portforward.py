@@ -1,5 +1,6 @@
-"""Port forwarding: pairs of streams (error, data) per connection, over SPDY, over SPDY inside a WebSocket, or over plain
-WebSocket channels (upstream staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward)."""
+"""Port forwarding: a pair of streams (error, data) per connection, over SPDY, over SPDY inside a WebSocket, or over
+plain WebSocket channels (upstream staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward).
+"""
 
 from __future__ import annotations
 

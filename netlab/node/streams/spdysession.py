@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 from netlab.node.streams import spdy
@@ -107,10 +108,8 @@ class SpdySession:
 
     async def close(self) -> None:
         """Say goodbye and close the connection."""
-        try:
+        with contextlib.suppress(ConnectionError):
             await self.send(Frame(spdy.GOAWAY))
-        except ConnectionError:
-            pass
         self._wire.close()
 
 

@@ -15,7 +15,7 @@ from netlab.client.transport import TransportError
 from netlab.node.kubelet.downward import PodFacts
 from netlab.node.kubelet.podspec import uid
 from netlab.node.kubelet.ports import NodeContext
-from netlab.node.kubelet.sources import ObjectSource, Unavailable
+from netlab.node.kubelet.sources import ObjectSource, UnavailableError
 from netlab.node.kubelet.volumes import hostpath
 from netlab.node.kubelet.volumes.atomic import own, write
 from netlab.node.kubelet.volumes.payload import (
@@ -124,7 +124,7 @@ class PodVolumes:
     async def _object(self, pod: Obj, ref: tuple[str, str], volume: str) -> Obj | None:
         try:
             return await self.source.get(ref[0], pod["metadata"]["namespace"], ref[1], uid(pod))
-        except Unavailable as problem:
+        except UnavailableError as problem:
             raise VolumeError(volume, f"failed to sync {ref[0][:-1]} cache: {problem}") from problem
 
     async def _token(self, pod: Obj, request: TokenRequest, volume: str) -> str:
@@ -136,12 +136,12 @@ class PodVolumes:
     def sub_path(self, volume: str, sub_path: str) -> str:
         """The real path of a subPath; made as a directory where it is missing. Raises ValueError when it escapes."""
         base = os.path.realpath(self.paths[volume][0])
-        target = os.path.realpath(os.path.join(base, sub_path))
-        if target != base and not target.startswith(base + "/"):
+        target = Path(os.path.realpath(f"{base}/{sub_path}"))
+        if not target.is_relative_to(base):
             raise ValueError(f"subPath {sub_path!r} is outside of the volume")
-        if not os.path.exists(target):
-            os.makedirs(target, 0o777, exist_ok=True)
-        return target
+        if not target.exists():
+            target.mkdir(0o777, parents=True, exist_ok=True)
+        return str(target)
 
     def unmount(self) -> None:
         """Delete the pod's directories."""
