@@ -118,9 +118,14 @@ async def _route(api: Api, request: Request) -> Answer:
     if not resource.stored:
         return await subresources.serve_virtual(api, request, resource)
     operation = OPERATIONS.get(info.verb)
-    if operation is None or info.verb not in resource.verbs:
+    if operation is None or info.verb not in resource.verbs or bool(info.name) != _names_one(info.verb, info.name):
         raise errors.method_not_allowed()
     return await operation(api, request, resource)
+
+
+def _names_one(verb: str, name: str) -> bool:
+    """Whether the verb's path names an object (a watch's may)."""
+    return bool(name) if verb == "watch" else verb in ("get", "update", "patch", "delete")
 
 
 def _reachable(info: RequestInfo, resource: Resource) -> bool:
