@@ -183,7 +183,7 @@ class FakeKernel:
         for key in [key for key, address in space.addresses.items() if address.dev == device]:
             del space.addresses[key]
         for table in (space.neighbours, space.fdb):
-            for place in [place for place, entry in table.items() if entry.dev == device]:  # type: ignore[attr-defined]
+            for place in [place for place, entry in table.items() if entry.dev == device]:
                 del table[place]
         _forget_routes(space, device)
         for other, link in space.links.items():
@@ -270,7 +270,7 @@ def _way_out(space: _Space, via: str | None, dev: str, route: Route) -> str:
     if route.onlink and dev:
         return dev
     for known in space.routes.values():
-        if known.scope == "link" and known.dst != "default" and IPv4Address(via) in IPv4Network(known.dst):
-            if not dev or dev == known.dev:
-                return known.dev
+        near = known.scope == "link" and known.dst != "default" and (not dev or dev == known.dev)
+        if near and IPv4Address(via) in IPv4Network(known.dst):
+            return known.dev
     raise KernelError(errno.ENETUNREACH, str(route), "Nexthop has invalid gateway")
