@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from netlab.api import errors, meta
 from netlab.api.types import Obj
+from netlab.apiserver.allocation.families import fill_families
 from netlab.apiserver.allocation.pool import Pool, ip_band, port_band
 
 Undo = Callable[[], None]
@@ -54,6 +55,7 @@ class Allocation:
             for pool, number in taken:
                 pool.give_back(number)
 
+        fill_families(service, old)
         try:
             if _has_cluster_ip(service):
                 self._address(service, old, taken, dry_run)
@@ -113,9 +115,8 @@ class Allocation:
                 self._take_port(service, index, number, taken)
             elif wanted:
                 number = self._any_port(spec, port, given, taken)
-                if dry_run:
-                    continue
-                port["nodePort"] = number
+                # a dry run takes nothing, and shows numbers just above the range, as upstream
+                port["nodePort"] = self.ports.last + 2 + index if dry_run else number
             given.setdefault(number, set()).add(protocol)
         if spec["type"] == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
             self._health_check_port(service, own, taken)

@@ -120,5 +120,5 @@ def take_over(api: Api, node_name: str, path: str) -> TakeOver:
     host = by_type.get("InternalIP") or by_type.get("ExternalIP") or by_type.get("Hostname")
     if not host:
         raise errors.internal(f"no preferred addresses found; known addresses: {addresses}")
-    port = meta.get(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port", default=api.config.kubelet_port)
-    return TakeOver(str(host), int(port), path)
+    port = meta.get(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port", default=0)
+    return TakeOver(str(host), int(port or api.config.kubelet_port), path)
