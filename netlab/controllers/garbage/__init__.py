@@ -1,0 +1,4 @@
+"""Garbage collection by ownerReferences (upstream pkg/controller/garbagecollector).
+
+`graph` knows who owns whom and decides; `collector` watches every resource and writes.
+"""
