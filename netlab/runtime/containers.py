@@ -32,7 +32,14 @@ class Started:
     record: ContainerRecord
 
 
-def container(id: str, config: ContainerConfig, pod: SandboxConfig, image: Image, now: float) -> Started:  # noqa: A002
+def container(
+    id: str,  # noqa: A002
+    config: ContainerConfig,
+    pod: SandboxConfig,
+    image: Image,
+    now: float,
+    cgroup: str | None = None,
+) -> Started:
     """What to start. Raises BadConfig."""
     arguments = command_line(config, image)
     capabilities = capability_set(config)
@@ -68,6 +75,7 @@ def container(id: str, config: ContainerConfig, pod: SandboxConfig, image: Image
         groups=config.supplemental_groups,
         capabilities=capabilities,
         no_new_privs=config.no_new_privs,
+        cgroup=cgroup,
         meta=container_meta(record),
     )
     return Started(spec, record)

@@ -34,6 +34,7 @@ from netlab.runtime.images.model import ImageStore
 from netlab.runtime.images.store import image_store
 from netlab.runtime.sessions import AttachSession, ExecSession
 from netlab.runtime.stats import process_tree_stats
+from netlab.sandbox import cgroups
 from netlab.sandbox.client import InitClient, StdioFds
 from netlab.sandbox.orders import signal_number
 from netlab.sandbox.spec import ExitEvent, ExitInfo, NoSuchProcess, ProcessInfo, ProcessSpec, SandboxError, SpawnError
@@ -83,6 +84,7 @@ class SandboxRuntime:
         self._exec_number = itertools.count(1)
         self._listeners: list[tuple[str | None, asyncio.Queue[ContainerEvent]]] = []
         self._follower: asyncio.Task[None] | None = None
+        self._cgroup = ""
 
     @classmethod
     async def connect(
@@ -94,6 +96,7 @@ class SandboxRuntime:
     ) -> "SandboxRuntime":
         """Inside the lab. Adopts what runs. Raises InitGone."""
         self = cls(init or await InitClient.connect(), images or image_store(), nodes)
+        self._cgroup = (await self._init.info())["cgroup"]
         queue = await self._init.subscribe("")
         await self._adopt(await self._init.list())
         self._follower = asyncio.create_task(self._follow(queue))
@@ -172,15 +175,18 @@ class SandboxRuntime:
             if node is None or node == event.node:
                 queue.put_nowait(event)
 
-    async def events(self, node: str | None = None) -> AsyncIterator[ContainerEvent]:
-        queue: asyncio.Queue[ContainerEvent] = asyncio.Queue()
-        entry = (node, queue)
+    def events(self, node: str | None = None) -> AsyncIterator[ContainerEvent]:
+        entry: tuple[str | None, asyncio.Queue[ContainerEvent]] = (node, asyncio.Queue())
         self._listeners.append(entry)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.remove(entry)
+
+        async def follow() -> AsyncIterator[ContainerEvent]:
+            try:
+                while True:
+                    yield await entry[1].get()
+            finally:
+                self._listeners.remove(entry)
+
+        return follow()
 
     # -- pods -------------------------------------------------------------------------------------------------------
 
@@ -246,7 +252,8 @@ class SandboxRuntime:
         image = self._images.resolve(config.image)
         id_ = secrets.token_hex(32)
         try:
-            started = containers.container(id_, config, pod.config, image, time.time())
+            cgroup = self._memory_group(id_, config.memory_limit)
+            started = containers.container(id_, config, pod.config, image, time.time(), cgroup)
         except containers.BadConfig as error:
             raise StartError(f"failed to generate container {id_!r} spec: {error}") from None
         info = ProcessInfo(started.spec.id, 0, time.time(), None)
@@ -263,6 +270,15 @@ class SandboxRuntime:
             container.pump.drain()
         self._publish(ContainerEvent("started", pod.config.node, pod.id, id_))
         return id_
+
+    def _memory_group(self, id_: str, limit: int | None) -> str | None:
+        """A cgroup with the limit, where this lab may make one; else the limit is not enforced (doctor says so)."""
+        if not limit or not self._cgroup:
+            return None
+        try:
+            return cgroups.make_container_group(self._cgroup, id_, limit)
+        except OSError:
+            return None
 
     async def _failed(self, container: _Container, error: SpawnError) -> None:
         if container.info.exit is None:

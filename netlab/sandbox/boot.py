@@ -97,7 +97,12 @@ def first_process(config: Config, channel: Channel) -> int:
     except OSError as error:
         channel.say(error=step, errno=error.errno, message=str(error))
         return FATAL
-    config["facts"] = {"user_namespace": facts.user_namespace, "own_proc": facts.own_proc, "name": config["name"]}
+    config["facts"] = {
+        "user_namespace": facts.user_namespace,
+        "own_proc": facts.own_proc,
+        "name": config["name"],
+        "cgroup": config["cgroup"],
+    }
 
     def ready() -> bool:
         channel.say(step="ready", facts=config["facts"])

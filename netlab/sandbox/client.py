@@ -224,7 +224,7 @@ class InitClient:
         return fds
 
     async def info(self) -> dict[str, Any]:
-        """What PID 1 knows of the sandbox: user_namespace, own_proc, name."""
+        """What PID 1 knows of the sandbox: user_namespace, own_proc, name, cgroup (the lab's, or "")."""
         packet, _fds = await self._order("info")
         facts: dict[str, Any] = packet["facts"]
         return facts

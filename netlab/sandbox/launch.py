@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netlab.sandbox import idmap, syscalls
+from netlab.sandbox import cgroups, idmap, syscalls
 from netlab.sandbox.data import spec_data
 from netlab.sandbox.enter import enter
 from netlab.sandbox.locate import LabNotRunning, lock_is_held, process_start, running_pid
@@ -79,6 +79,7 @@ def launch(
             "lock_fd": lock,
             "keep": [str(p) for p in _kept(lab, keep)],
             "preload": list(preload),
+            "cgroup": str(cgroups.make_lab_group(lab.name) or ""),
             "zygote": list(zygote),
             "zygote_log": str(lab.logs / "zygote.log"),
             "sys_path": [str(Path(p).absolute()) for p in sys.path],
@@ -107,6 +108,7 @@ def _clean(lab: LabPaths) -> None:
     shutil.rmtree(lab.pods, ignore_errors=True)
     lab.pods.mkdir(parents=True, exist_ok=True)
     lab.pid.unlink(missing_ok=True)
+    cgroups.remove_lab_group(cgroups.lab_group(lab.name))
 
 
 def _kept(lab: LabPaths, more: Iterable[Path]) -> list[Path]:
@@ -212,6 +214,7 @@ def destroy(lab: LabPaths, *, grace: float = 0.0) -> bool:
     if not lock_is_held(lab):
         lab.pid.unlink(missing_ok=True)
         lab.control_socket.unlink(missing_ok=True)
+        cgroups.remove_lab_group(cgroups.lab_group(lab.name))
     return ended
 
 
