@@ -17,9 +17,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Harness]:
         yield made
 
 
-@pytest.mark.parametrize(
-    "size, band", [(8, 0), (16, 16), (256, 16), (4096, 256), (1 << 20, 256)]
-)
+@pytest.mark.parametrize("size, band", [(8, 0), (16, 16), (256, 16), (4096, 256), (1 << 20, 256)])
 def test_static_bands_of_addresses(size: int, band: int) -> None:
     assert ip_band(size) == band
 

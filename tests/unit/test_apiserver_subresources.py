@@ -169,7 +169,11 @@ async def make_node(server: Harness) -> None:
     "method, path, want",
     [
         ("GET", "log?follow=true&tailLines=5&x=y", "/containerLogs/default/p/c?follow=true&tailLines=5"),
-        ("POST", "exec?command=ls&command=-l&stdout=true&stdin=false", "/exec/default/p/c?command=ls&command=-l&output=1"),
+        (
+            "POST",
+            "exec?command=ls&command=-l&stdout=true&stdin=false",
+            "/exec/default/p/c?command=ls&command=-l&output=1",
+        ),
         ("GET", "attach?stdin=1&tty=true&container=c", "/attach/default/p/c?input=1&tty=1"),
         ("POST", "portforward?ports=80", "/portForward/default/p?port=80"),
         ("POST", "portforward", "/portForward/default/p"),
@@ -199,7 +203,9 @@ async def test_proxies(server: Harness) -> None:
     await make_node(server)
     await server.ok("POST", PODS, pod("p", node="n1"))
     await server.ok("PATCH", f"{PODS}/p/status", {"status": {"podIP": "10.244.0.5"}}, headers=MERGE)
-    assert await server.raw("GET", f"{PODS}/p:8080/proxy/a/b?x=y") == TakeOver("10.244.0.5", 8080, "/a/b?x=y", tls=False)
+    assert await server.raw("GET", f"{PODS}/p:8080/proxy/a/b?x=y") == TakeOver(
+        "10.244.0.5", 8080, "/a/b?x=y", tls=False
+    )
     assert await server.raw("GET", "/api/v1/nodes/n1/proxy/metrics") == TakeOver("10.1.1.1", 10250, "/metrics")
     code, _, message = await server.refused("GET", "/api/v1/namespaces/default/services/https:kubernetes:x/proxy/")
     assert (code, message) == (503, 'no service port "x" found for service "kubernetes"')

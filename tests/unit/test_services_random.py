@@ -45,6 +45,8 @@ ENDPOINTS = st.lists(st.tuples(st.sampled_from(ADDRESSES), st.booleans(), st.boo
 class History(RuleBasedStateMachine):
     """Feeds one proxier; after each step its netfilter must equal that of a proxier that starts now."""
 
+    mode = "iptables"
+
     def __init__(self) -> None:
         super().__init__()
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
@@ -57,7 +59,7 @@ class History(RuleBasedStateMachine):
         self.proxier = self.fresh(self.kernel)
 
     def fresh(self, kernel: FakeNetfilter) -> Proxier:
-        made = Proxier("node", None, cluster_cidr="10.244.0.0/16", kernel=kernel)
+        made = Proxier("node", None, cluster_cidr="10.244.0.0/16", mode=self.mode, kernel=kernel)
         for (kind, name), obj in self.objects.items():
             (made.table.set_service if kind == "service" else made.table.set_slice)(name, obj)
         return made
@@ -117,6 +119,7 @@ class History(RuleBasedStateMachine):
         asyncio.run(self.settle())
         asyncio.run(self.fresh(other).sync())
         assert self.kernel.snapshot() == other.snapshot()
+        assert self.kernel.nft_state == other.nft_state
 
     async def settle(self) -> None:
         try:
@@ -126,5 +129,10 @@ class History(RuleBasedStateMachine):
             await self.proxier.sync()
 
 
-TestHistory = History.TestCase
-TestHistory.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
+class NftHistory(History):
+    mode = "nftables"
+
+
+TestIptables = History.TestCase
+TestNftables = NftHistory.TestCase
+TestIptables.settings = TestNftables.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
