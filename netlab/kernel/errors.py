@@ -32,5 +32,6 @@ class CommandFailed(RuntimeError):  # noqa: N818
         self.status = status
         self.stderr = stderr.strip()
         self.line = line
+        self.text = text
         at = f" at line {line}: {text!r}" if line else ""
         super().__init__(f"{argv[0]} exited with {status}{at}: {self.stderr}")

@@ -20,8 +20,8 @@ from netlab.kernel.netns import NetNs
 
 Backend = Literal["legacy", "nft"]
 
-PIECE = 400
-"""Rules per piece when a transaction was too long for the socket buffer."""
+PIECE = 128
+"""Rules per piece when a transaction was too long for the socket buffer (208 KiB; a rule takes about 1 KiB of it)."""
 ATTEMPTS = 3
 """The legacy tables are read, changed and written back; another writer in between makes the kernel refuse."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from netlab.dataplane.model import Link as Device
 from netlab.dataplane.model import Plan, Step
 from netlab.dataplane.underlay import underlay
+from netlab.kernel import links
 from netlab.kernel.apply import apply
 from netlab.kernel.netns import NetNs
 from netlab.substrate import network
@@ -109,6 +110,8 @@ class LabNet(Mininet):  # type: ignore[misc]
     def stop(self) -> None:
         """End the shells; remove the network if this object built it."""
         if self.owned:
+            names = [port.name for switch in self.switches for port in switch.intfList() if port.name != "lo"]
+            self.spaces.root.netlink.send(links.delete_group(names))  # what is gone already is refused, and well so
             for switch in self.switches:
                 switch.stop(deleteIntfs=False)
         for node in (*self.switches, *self.hosts):

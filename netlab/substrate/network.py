@@ -109,7 +109,7 @@ class _Cabling:
         self.topology = topology
         self.spaces = spaces
         self.switches = {switch.name: switch for switch in topology.switches}
-        self._present: dict[str, set[str]] = {}
+        self._present: dict[str, dict[str, Device]] = {}
         self._indexes: dict[str, int] = {}
 
     def lay(self) -> None:
@@ -118,10 +118,12 @@ class _Cabling:
         for link in self.topology.links:
             near, far = self._order(link)
             if self._there(near) and self._there(far):
-                continue
+                requests = [request for end in link.ends for request in self._reattached(end, link)]
+            else:
+                requests = self._requests(link, near, far)
             owner = "" if near.node in self.switches else near.node
             what = f"link {link.a.node}:{link.a.interface} - {link.b.node}:{link.b.interface}"
-            batches.setdefault(owner, []).extend((what, request) for request in self._requests(link, near, far))
+            batches.setdefault(owner, []).extend((what, request) for request in requests)
         for owner, batch in batches.items():
             for refusal in self.spaces.of(owner).netlink.send([request for _, request in batch]):
                 raise _explain(refusal, batch[refusal.index][0])
@@ -133,23 +135,35 @@ class _Cabling:
             return link.b, link.a
         return link.a, link.b
 
-    def _names(self, node: str) -> set[str]:
+    def _devices(self, node: str) -> dict[str, Device]:
+        """What is there already, by name, where the machine (or, for a switch, the lab's namespace) has it."""
         if node in self.spaces.made:
-            return set()
+            return {}
         key = "" if node in self.switches else node
         if key not in self._present:
             replies = self.spaces.of(key).netlink.dump(links.GET_ALL)
-            self._present[key] = {links.name_of(reply) for reply in replies}
+            names = {links.index_of(reply): links.name_of(reply) for reply in replies}
+            self._present[key] = {
+                name: links.decode(reply, names) for name, reply in zip(names.values(), replies, strict=True)
+            }
             if not key:
-                self._indexes |= {links.name_of(reply): links.index_of(reply) for reply in replies}
+                self._indexes = {name: index for index, name in names.items()}
         return self._present[key]
 
     def _there(self, end: Attachment) -> bool:
-        return end.interface in self._names(end.node)
+        return end.interface in self._devices(end.node)
+
+    def _reattached(self, end: Attachment, link: Link) -> list[bytes]:
+        """Puts an adopted port back on its bridge, if it is not there; up or down it stays as somebody left it."""
+        master = self._master(end, link)
+        if not master or self._devices(end.node)[end.interface].master == end.node:
+            return []
+        attributes = nl.text(rt.IFLA_IFNAME, end.interface), nl.u32(rt.IFLA_MASTER, master)
+        return [nl.message(rt.RTM_NEWLINK, 0, links.header(), *attributes)]
 
     def _bridges(self) -> None:
         root = self.spaces.root
-        missing = [name for name, switch in self.switches.items() if name not in self._names(name)]
+        missing = [name for name, switch in self.switches.items() if name not in self._devices(name)]
         requests = [
             (name, request)
             for name in missing
@@ -168,7 +182,7 @@ class _Cabling:
         switch = self.switches.get(end.node)
         if switch is None or switch.kind != "bridge" or link.standby:
             return 0
-        self._names(end.node)
+        self._devices(end.node)
         return self._indexes[end.node]
 
     def _requests(self, link: Link, near: Attachment, far: Attachment) -> list[bytes]:
