@@ -210,7 +210,7 @@ class DnsServer:
 
     async def _metrics(self) -> tuple[int, str]:
         from prometheus_client import CollectorRegistry, generate_latest
-        from prometheus_client.core import CounterMetricFamily
+        from prometheus_client.metrics_core import CounterMetricFamily
         from prometheus_client.registry import Collector
 
         family = CounterMetricFamily(

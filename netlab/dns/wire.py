@@ -14,6 +14,10 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+# dnspython imports a type's module when it first meets the type; in a pod there are no files of ours to import from.
+from dns.rdtypes.ANY import CNAME, NS, OPT, PTR, SOA, TXT  # noqa: F401
+from dns.rdtypes.IN import AAAA, SRV, A  # noqa: F401
+
 from netlab.dns.answers import Answer, Record
 
 PLAIN_UDP = 512

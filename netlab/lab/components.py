@@ -39,8 +39,13 @@ ZYGOTE_MODULES = (
     "netlab.node.agent",
     "netlab.node.proxy",
     "netlab.dns.server",
+    "netlab.client.informer",
+    "netlab.client.transport",
+    "prometheus_client",
+    "prometheus_client.exposition",
 )
-"""What the fork server imports before it forks components, and the `coredns` builtin image."""
+"""What the fork server imports before it forks components, and the `coredns` builtin image (whose pod has no files of
+ours: what it may need later must be imported here)."""
 
 
 def specs(paths: LabPaths, topology: Topology, upstream_timing: bool) -> list[ProcessSpec]:

@@ -82,9 +82,12 @@ class Labd:
         await asyncio.gather(self._phase("nodes"), self._phase("addons"))
 
     def _underlay(self) -> None:
+        from netlab.kernel.alternatives import prefer_iptables
+        from netlab.kernel.iptables import default_backend
         from netlab.substrate import build
 
         build(self.topology)
+        prefer_iptables(default_backend())
 
     async def _spawn(self, init: InitClient, spec: ProcessSpec) -> None:
         try:
