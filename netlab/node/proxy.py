@@ -1,4 +1,4 @@
-"""The service proxy of a node: watches Services and EndpointSlices, keeps the node's iptables as kube-proxy would.
+"""The service proxy of a node: watches Services and EndpointSlices, keeps the node's rules as kube-proxy would.
 
 Crash-only: a new proxier starts with a full sync, which adopts what is there and removes what is stale. After that only
 changes are written, many at once when they come fast; a refused write is followed by a full sync. Nothing flows through
@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.informer import Informer
-from netlab.dataplane import iptables
-from netlab.dataplane.iptables.names import CANARY
 from netlab.dataplane.services import SELECTOR, NodeView, ServicePortName, ServiceState, ServiceTable
 from netlab.dataplane.services.stale import served
+from netlab.node import proxy_backend
 from netlab.node.proxy_health import HEALTHZ_PORT, HealthServers, ProxyHealth, SocketFactory, service_healths
 from netlab.node.proxy_kernel import NodeKernel, ProxyKernel
 
@@ -51,6 +50,8 @@ class SyncTiming:
     retry_max: float = 5.0
     canary: float = 30.0
     full: float = 3600.0
+    others: float = 1.0
+    """How long after the first sync the rules of other modes are looked for: not while the lab is starting."""
 
 
 class Proxier:
@@ -62,14 +63,13 @@ class Proxier:
         ns: NetNs | None,
         *,
         cluster_cidr: str,
+        service_cidr: str = "",
         mode: str = "iptables",
         kernel: ProxyKernel | None = None,
         timing: SyncTiming | None = None,
     ) -> None:
         """`ns` is the node's namespace: its netfilter is programmed and its health-check ports are opened there.
         `kernel` takes the place of the netfilter, for tests. ValueError for a mode that does not exist here."""
-        if mode != "iptables":
-            raise ValueError(f"node {node_name}: proxy mode {mode!r} is not available yet, use iptables")
         if kernel is None:
             if ns is None:
                 raise ValueError("a proxier needs a namespace or a kernel")
@@ -80,7 +80,7 @@ class Proxier:
         self._timing = timing or SyncTiming()
         self._table = ServiceTable(NodeView(node_name))
         self._node_ip = ""
-        self._program = iptables.IptablesProgram(iptables.IptablesConfig("", cluster_cidr))
+        self._backend = proxy_backend.make(mode, kernel, cluster_cidr, service_cidr)
         self._servers = HealthServers(listener(ns)) if ns is not None else None
         self._wake = asyncio.Event()
         self._full_wanted = True
@@ -93,9 +93,9 @@ class Proxier:
         return self._table
 
     @property
-    def program(self) -> iptables.IptablesProgram:
-        """The rules that should be in the kernel."""
-        return self._program
+    def backend(self) -> proxy_backend.Backend:
+        """The mode, with the rules that should be in the kernel."""
+        return self._backend
 
     async def run(self, client: Client) -> None:
         """Watches and syncs until cancelled."""
@@ -112,7 +112,9 @@ class Proxier:
             await self._prepare()
             await services.wait_synced()
             await slices.wait_synced()
-            await self._loop()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._loop())
+                group.create_task(self._remove_others())
         finally:
             if self._servers is not None:
                 await self._servers.keep_only(())
@@ -120,9 +122,7 @@ class Proxier:
                 await informer.stop()
 
     async def _prepare(self) -> None:
-        if not await self._kernel.enable_localhost_node_ports():
-            log.warning("%s: NodePorts on 127.0.0.1 are off: route_localnet cannot be set", self.node_name)
-            self._program.configure((), localhost_node_ports=False)
+        await self._backend.prepare()
         if self._servers is not None:
             await self._servers.want(HEALTHZ_PORT, lambda path: self.health.answer(path, time.time()))
 
@@ -193,12 +193,19 @@ class Proxier:
                 if self._full_wanted:
                     last_full = loop.time()
 
-    async def _was_flushed(self) -> bool:
-        """Someone who flushes tables (a firewall service) takes the canary chain away with our rules."""
+    async def _remove_others(self) -> None:
+        await asyncio.sleep(self._timing.others)
         try:
-            return f":{CANARY} " not in await self._kernel.save("mangle")
+            await self._backend.remove_others()
         except Exception:
-            log.exception("%s: cannot look at the canary chain", self.node_name)
+            log.exception("%s: cannot remove the rules of other proxy modes", self.node_name)
+
+    async def _was_flushed(self) -> bool:
+        """Someone who flushes tables (a firewall service) takes our rules away."""
+        try:
+            return await self._backend.flushed()
+        except Exception:
+            log.exception("%s: cannot look at the rules", self.node_name)
             return True
 
     def restore_all(self) -> None:
@@ -209,33 +216,21 @@ class Proxier:
         """Brings the kernel up to date: whole where needed, else what changed."""
         self._wake.clear()
         changes = self._table.take_changes()
-        pairs = [
-            self._program.update(name, after.get(name))
-            for before, after in changes.values()
-            for name in dict.fromkeys((*before, *after))
-        ]
-        large = self._table.endpoint_count() > iptables.LARGE_CLUSTER_ENDPOINTS
-        if self._program.configure(self._table.states(), large_cluster=large, node_ip=self._node_ip):
+        for before, after in changes.values():
+            for name in dict.fromkeys((*before, *after)):
+                self._backend.update(name, after.get(name))
+        if self._backend.configure(self._table.states(), self._node_ip, self._table.endpoint_count()):
             self._full_wanted = True
-        if self._full_wanted:
-            await self._full_sync()
+        full = self._full_wanted
+        await self._backend.sync(full)
+        if full or _touches_udp(changes):
             await self._clean_flows()
-        elif pairs:
-            text = iptables.partial(pairs)
-            if text:
-                await self._kernel.restore(text)
-            if _touches_udp(changes):
-                await self._clean_flows()
         self._full_wanted = False
         self.syncs += 1
+        self.full_syncs += full
         if not self._table.pending:
             self.health.updated(time.time())
         await self._serve_health_checks()
-
-    async def _full_sync(self) -> None:
-        present = iptables.scan(await self._kernel.save())
-        await self._kernel.restore(self._program.full(present))
-        self.full_syncs += 1
 
     async def _clean_flows(self) -> None:
         try:
@@ -295,4 +290,7 @@ async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> N
     from netlab.kernel import netns
 
     with netns.open(node.netns) as ns:
-        await Proxier(node.name, ns, cluster_cidr=agent.cluster_cidr, mode=agent.proxy_mode).run(client)
+        proxier = Proxier(
+            node.name, ns, cluster_cidr=agent.cluster_cidr, service_cidr=agent.service_cidr, mode=agent.proxy_mode
+        )
+        await proxier.run(client)

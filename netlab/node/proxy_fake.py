@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from netlab.dataplane.iptables import parse_rule
 from netlab.dataplane.iptables.rules import Jump
+from netlab.dataplane.nftables import NftState
 from netlab.dataplane.services.stale import Flow
+from netlab.node.proxy_fake_nft import NftRefused, apply_nft, check_nft, listing
 
 BUILT_IN = {
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
@@ -28,6 +30,8 @@ class FakeNetfilter:
 
     def __init__(self) -> None:
         self.tables: dict[str, Chains] = {name: {chain: [] for chain in chains} for name, chains in BUILT_IN.items()}
+        self.nft_state: NftState | None = None
+        self.transactions: list[Sequence[str]] = []
         self.flows: list[Flow] = []
         self.restores: list[str] = []
         self.fail_next = False
@@ -58,6 +62,24 @@ class FakeNetfilter:
                 lines += [f"-A {chain} {rule}" for chain, rules in chains.items() for rule in rules]
                 lines.append("COMMIT")
         return "\n".join(lines) + "\n"
+
+    async def nft(self, lines: Sequence[str]) -> None:
+        self.transactions.append(lines)
+        if self.fail_next:
+            self.fail_next = False
+            raise RestoreError("told to fail")
+        state = copy.deepcopy(self.nft_state)
+        for line in lines:
+            try:
+                state = apply_nft(line, state)
+            except NftRefused as problem:
+                raise RestoreError(f"{problem}: {line}") from None
+        if state is not None:
+            check_nft(state)
+        self.nft_state = state
+
+    async def nft_list(self) -> str:
+        return listing(self.nft_state) if self.nft_state is not None else ""
 
     async def enable_localhost_node_ports(self) -> bool:
         return self.localhost

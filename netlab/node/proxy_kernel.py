@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from netlab.dataplane.nftables.table import TABLE, text
 from netlab.dataplane.services.stale import Flow
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ class ProxyKernel(Protocol):
     async def restore(self, text: str) -> None: ...
 
     async def save(self, table: str = "") -> str: ...
+
+    async def nft(self, lines: Sequence[str]) -> None:
+        """One transaction, in nft's words; where it is too long for the kernel, several."""
+        ...
+
+    async def nft_list(self) -> str:
+        """kube-proxy's tables as `nft list` prints them, "" where there are none."""
+        ...
 
     async def enable_localhost_node_ports(self) -> bool:
         """Lets 127.0.0.1 be routed, so that it can be a NodePort's address; False where that is not allowed."""
@@ -47,6 +56,33 @@ class NodeKernel:
         from netlab.kernel import iptables
 
         return await iptables.save_async(self._ns, table=table)
+
+    async def nft(self, lines: Sequence[str]) -> None:
+        from netlab.kernel import nft
+        from netlab.kernel.errors import CommandFailed
+
+        try:
+            await nft.run_async(self._ns, text(lines))
+        except CommandFailed as problem:
+            if "essage too long" not in problem.stderr or len(lines) == 1:
+                raise
+            middle = len(lines) // 2
+            await self.nft(lines[:middle])
+            await self.nft(lines[middle:])
+
+    async def nft_list(self) -> str:
+        return await asyncio.to_thread(self._nft_list)
+
+    def _nft_list(self) -> str:
+        from netlab.kernel import nft
+        from netlab.kernel.errors import CommandFailed
+
+        try:
+            return nft.ruleset(self._ns, table=f"ip {TABLE}")
+        except CommandFailed as problem:
+            if "No such file" in problem.stderr:
+                return ""
+            raise
 
     async def enable_localhost_node_ports(self) -> bool:
         try:

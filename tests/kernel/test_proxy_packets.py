@@ -16,13 +16,15 @@ import pytest
 
 from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
-from netlab.dataplane import iptables
+from netlab.dataplane import iptables, nftables
 from netlab.kernel import iptables as kernel_iptables
 from netlab.kernel import netns
-from netlab.node.proxy import SERVICES, SLICES, Proxier, SyncTiming
+from netlab.kernel import nft as kernel_nft
+from netlab.node.proxy import NODES, SERVICES, SLICES, Proxier, SyncTiming
 
 NODE_IP = "192.168.0.2"
 BACKENDS = {"pod1": "10.244.0.11", "pod2": "10.244.0.12"}
+MODES = ("iptables", "nftables")
 TIMING = SyncTiming(min_period=0.0, settle=0.0)
 
 NETWORK = """
@@ -66,9 +68,9 @@ def netns_write(ns: netns.NetNs, path: str, value: str) -> None:
     ns.run(lambda: Path(path).write_text(value))
 
 
-async def serve(lab: Lab) -> list[asyncio.Server]:
+async def serve(lab: Lab) -> list[asyncio.Server | asyncio.DatagramTransport]:
     """Every backend answers on TCP and UDP 8080 with its name and the client's address."""
-    servers = []
+    servers: list[asyncio.Server | asyncio.DatagramTransport] = []
     for name in BACKENDS:
         sock = lab.ns[name].socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,7 +86,9 @@ async def serve(lab: Lab) -> list[asyncio.Server]:
         udp = lab.ns[name].socket(socket.AF_INET, socket.SOCK_DGRAM)
         udp.bind(("", 8080))
         udp.setblocking(False)
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda name=name: Echo(name), sock=udp)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda name=name: Echo(name), sock=udp)
+        servers.append(transport)
     return servers
 
 
@@ -119,6 +123,15 @@ async def ask(sock: socket.socket, address: str, port: int) -> str:
         return (await loop.sock_recv(sock, 100)).decode().split()[0]
 
 
+async def api() -> Client:
+    """An API server that knows the node."""
+    client = Client(FakeApi())
+    status = {"addresses": [{"type": "InternalIP", "address": NODE_IP}]}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}
+    await client.update_status(NODES, {**await client.create(NODES, node), "status": status})
+    return client
+
+
 def service(name: str, ip_: str, **spec: Any) -> dict[str, Any]:
     ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
     return {
@@ -141,9 +154,9 @@ def slice_of(name: str, *addresses: str, protocol: str = "TCP") -> dict[str, Any
 
 
 @asynccontextmanager
-async def running(lab: Lab, client: Client, backend: Any = None) -> AsyncIterator[Proxier]:
+async def running(lab: Lab, client: Client, mode: str = "iptables") -> AsyncIterator[Proxier]:
     servers = await serve(lab)
-    proxier = Proxier("node", lab.ns["node"], cluster_cidr="10.244.0.0/16", timing=TIMING)
+    proxier = Proxier("node", lab.ns["node"], cluster_cidr="10.244.0.0/16", mode=mode, timing=TIMING)
     task = asyncio.create_task(proxier.run(client))
     try:
         await eventually(lambda: proxier.full_syncs > 0 or task.done(), "the first sync")
@@ -151,6 +164,7 @@ async def running(lab: Lab, client: Client, backend: Any = None) -> AsyncIterato
     finally:
         for server in servers:
             server.close()
+        await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -160,19 +174,20 @@ async def synced(proxier: Proxier, *texts: str) -> None:
     """The proxier has heard of the objects that cause these texts, and everything is in the kernel."""
 
     def check() -> bool:
-        rules = [str(rule) for table in proxier.program.rules().values() for rule in table]
-        known = all(any(text in rule for rule in rules) for text in texts)
+        states = list(proxier.table.states())
+        known = all(any(text in str(state.choice) for state in states) for text in texts)
         return known and not proxier.table.pending and proxier.health.waiting_since is None
 
     await eventually(check, f"{texts} written")
 
 
-async def test_every_kind_of_call_reaches_what_it_should(sandbox: object) -> None:
-    lab, client = Lab(), Client(FakeApi())
+@pytest.mark.parametrize("mode", MODES)
+async def test_every_kind_of_call_reaches_what_it_should(sandbox: object, mode: str) -> None:
+    lab, client = Lab(), await api()
     node_port = [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": 30080}]
     await client.create(SERVICES, service("web", "10.96.0.20", type="NodePort", ports=node_port))
     await client.create(SLICES, slice_of("web", *BACKENDS.values()))
-    async with running(lab, client) as proxier:
+    async with running(lab, client, mode) as proxier:
         await synced(proxier)
         seen = Counter([(await call(lab, "client", "10.96.0.20", 80)) for _ in range(40)])
         assert {backend for backend, _ in seen} == set(BACKENDS)
@@ -180,17 +195,19 @@ async def test_every_kind_of_call_reaches_what_it_should(sandbox: object) -> Non
         outside = Counter([(await call(lab, "outside", NODE_IP, 30080)) for _ in range(40)])
         assert {backend for backend, _ in outside} == set(BACKENDS)
         assert {source for _, source in outside} == {"10.244.0.1"}, "NodePort traffic is masqueraded"
-        assert (await call(lab, "node", "127.0.0.1", 30080))[0] in BACKENDS, "NodePort on localhost"
+        if mode == "iptables":
+            assert (await call(lab, "node", "127.0.0.1", 30080))[0] in BACKENDS, "NodePort on localhost"
         assert (await call(lab, "node", "10.96.0.20", 80))[0] in BACKENDS, "from the node itself"
         hairpin = [await call(lab, "pod1", "10.96.0.20", 80) for _ in range(20)]
         assert ("pod1", "10.244.0.1") in hairpin, "a pod that reaches itself is masqueraded"
         assert ("pod2", "10.244.0.11") in hairpin
 
 
-async def test_a_service_without_endpoints_refuses_and_recovers(sandbox: object) -> None:
-    lab, client = Lab(), Client(FakeApi())
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_service_without_endpoints_refuses_and_recovers(sandbox: object, mode: str) -> None:
+    lab, client = Lab(), await api()
     await client.create(SERVICES, service("web", "10.96.0.20"))
-    async with running(lab, client) as proxier:
+    async with running(lab, client, mode) as proxier:
         await synced(proxier)
         for source in ("client", "node"):
             with pytest.raises(OSError) as refused:
@@ -200,26 +217,28 @@ async def test_a_service_without_endpoints_refuses_and_recovers(sandbox: object)
         await synced(proxier, BACKENDS["pod2"])
         assert (await call(lab, "client", "10.96.0.20", 80))[0] == "pod2"
         await client.delete(SLICES, "web-1", "default")
-        await synced(proxier, "has no endpoints")
+        await synced(proxier, "has_any=False")
         with pytest.raises(OSError):
             await call(lab, "client", "10.96.0.20", 80)
 
 
-async def test_session_affinity_keeps_a_client_with_its_backend(sandbox: object) -> None:
-    lab, client = Lab(), Client(FakeApi())
+@pytest.mark.parametrize("mode", MODES)
+async def test_session_affinity_keeps_a_client_with_its_backend(sandbox: object, mode: str) -> None:
+    lab, client = Lab(), await api()
     await client.create(SERVICES, service("web", "10.96.0.20", sessionAffinity="ClientIP"))
     await client.create(SLICES, slice_of("web", *BACKENDS.values()))
-    async with running(lab, client) as proxier:
+    async with running(lab, client, mode) as proxier:
         await synced(proxier)
         assert len({(await call(lab, "client", "10.96.0.20", 80))[0] for _ in range(20)}) == 1
 
 
-async def test_udp_flows_follow_the_endpoints(sandbox: object) -> None:
-    lab, client = Lab(), Client(FakeApi())
+@pytest.mark.parametrize("mode", MODES)
+async def test_udp_flows_follow_the_endpoints(sandbox: object, mode: str) -> None:
+    lab, client = Lab(), await api()
     ports = [{"name": "http", "port": 53, "protocol": "UDP"}]
     await client.create(SERVICES, service("dns", "10.96.0.10", ports=ports))
     await client.create(SLICES, slice_of("dns", BACKENDS["pod1"], protocol="UDP"))
-    async with running(lab, client) as proxier:
+    async with running(lab, client, mode) as proxier:
         await synced(proxier)
         sock = lab.ns["client"].socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
@@ -234,7 +253,7 @@ async def test_udp_flows_follow_the_endpoints(sandbox: object) -> None:
 
 @pytest.mark.parametrize("backend", ["legacy", "nft"])
 async def test_the_kernel_gives_back_the_rules_that_it_was_given(sandbox: object, backend: Any) -> None:
-    lab, client = Lab(), Client(FakeApi())
+    lab, client = Lab(), await api()
     spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerSourceRanges": ["192.168.0.0/24"]}
     ports = [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": 30080}]
     shaped = service("lb", "10.96.0.30", ports=ports, externalIPs=["203.0.113.9"], healthCheckNodePort=32000, **spec)
@@ -247,10 +266,42 @@ async def test_the_kernel_gives_back_the_rules_that_it_was_given(sandbox: object
     await client.create(SLICES, slice_of("affine", *BACKENDS.values()))
     async with running(lab, client) as proxier:
         await synced(proxier)
-        ours = proxier.program.rules()
-        kernel_iptables.restore(lab.ns["outside"], proxier.program.full({}), backend=backend)
+        program = proxier.backend.program
+        ours = program.rules()
+        kernel_iptables.restore(lab.ns["outside"], program.full({}), backend=backend)
         tables = iptables.parse(kernel_iptables.save(lab.ns["outside"], backend=backend))
         for name, rules in ours.items():
             assert Counter(tables[name].rules) == Counter(rules)
         again = iptables.scan(kernel_iptables.save(lab.ns["outside"], backend=backend))
-        assert "-I " not in proxier.program.full(again), "the jumps are recognised"
+        assert "-I " not in program.full(again), "the jumps are recognised"
+
+
+async def test_a_change_of_mode_leaves_nothing_of_the_other(sandbox: object) -> None:
+    lab, client = Lab(), await api()
+    await client.create(SERVICES, service("web", "10.96.0.20"))
+    await client.create(SLICES, slice_of("web", *BACKENDS.values()))
+    node = lab.ns["node"]
+    for mode in ("iptables", "nftables", "iptables"):
+        async with running(lab, client, mode) as proxier:
+            await synced(proxier, BACKENDS["pod2"])
+            await proxier.backend.remove_others()
+            assert (await call(lab, "client", "10.96.0.20", 80))[0] in BACKENDS
+            left = "KUBE-" in kernel_iptables.save(node), "table ip kube-proxy" in kernel_nft.ruleset(node)
+            assert left == ((True, False) if mode == "iptables" else (False, True))
+
+
+async def test_the_kernel_gives_back_the_table_that_it_was_given(sandbox: object) -> None:
+    lab, client = Lab(), await api()
+    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerSourceRanges": ["192.168.0.0/24"]}
+    ports = [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": 30080}]
+    await client.create(SERVICES, service("lb", "10.96.0.30", ports=ports, externalIPs=["203.0.113.9"], **spec))
+    status = {"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}]}}
+    await client.update_status(SERVICES, {**await client.get(SERVICES, "lb", "default"), "status": status})
+    await client.create(SLICES, slice_of("lb", *BACKENDS.values()))
+    await client.create(SERVICES, service("empty", "10.96.0.31"))
+    await client.create(SERVICES, service("affine", "10.96.0.32", sessionAffinity="ClientIP"))
+    await client.create(SLICES, slice_of("affine", *BACKENDS.values()))
+    async with running(lab, client, "nftables") as proxier:
+        await synced(proxier, BACKENDS["pod2"])
+        observed = nftables.parse(kernel_nft.ruleset(lab.ns["node"], table="ip kube-proxy"))
+        assert observed == proxier.backend.program.state()

@@ -157,6 +157,8 @@ def _endpoint(item: Obj, port: int, node_name: str) -> Endpoint | None:
 
 
 def in_range(address: str, network: str) -> bool:
-    """Whether an address lies in a CIDR; False across families."""
+    """Whether an address lies in a CIDR; False across families, and for an address that is not known yet ("")."""
+    if not address:
+        return False
     parsed, cidr = ip_address(address), ip_network(network, strict=False)
     return parsed.version == cidr.version and parsed in cidr

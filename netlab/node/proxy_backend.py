@@ -1,0 +1,128 @@
+"""The modes of the service proxy: each turns service states into its own rules and writes them.
+
+A back end collects changes by `update` and writes them by `sync`. It knows nothing of the API or of time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from netlab.dataplane import iptables, nftables
+from netlab.dataplane.iptables.names import CANARY
+from netlab.dataplane.iptables.service import ServiceRules
+from netlab.dataplane.nftables.program import Change
+from netlab.dataplane.services import ServicePortName, ServiceState
+from netlab.node.proxy_kernel import ProxyKernel
+
+log = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    async def prepare(self) -> None:
+        """Once, before the first sync."""
+        ...
+
+    def configure(self, states: Iterable[ServiceState], node_ip: str, endpoint_count: int) -> bool:
+        """Takes what changed about the node; True where a full sync is due."""
+        ...
+
+    def update(self, name: ServicePortName, state: ServiceState | None) -> None:
+        """A service port's state changed; None where it is gone."""
+        ...
+
+    async def sync(self, full: bool) -> None:
+        """Writes what changed, or all. After an error the kernel's state is not known: the next must be full."""
+        ...
+
+    async def flushed(self) -> bool:
+        """Whether someone has taken the rules away."""
+        ...
+
+    async def remove_others(self) -> None:
+        """Removes the rules of the other modes, which a former life of this node may have left."""
+        ...
+
+
+class IptablesBackend:
+    """iptables mode."""
+
+    def __init__(self, kernel: ProxyKernel, cluster_cidr: str) -> None:
+        self._kernel = kernel
+        self.program = iptables.IptablesProgram(iptables.IptablesConfig("", cluster_cidr))
+        self._changes: list[tuple[ServiceRules | None, ServiceRules | None]] = []
+
+    async def prepare(self) -> None:
+        if not await self._kernel.enable_localhost_node_ports():
+            log.warning("NodePorts on 127.0.0.1 are off: route_localnet cannot be set")
+            self.program.configure((), localhost_node_ports=False)
+
+    def configure(self, states: Iterable[ServiceState], node_ip: str, endpoint_count: int) -> bool:
+        large = endpoint_count > iptables.LARGE_CLUSTER_ENDPOINTS
+        return self.program.configure(states, large_cluster=large, node_ip=node_ip)
+
+    def update(self, name: ServicePortName, state: ServiceState | None) -> None:
+        self._changes.append(self.program.update(name, state))
+
+    async def sync(self, full: bool) -> None:
+        changes, self._changes = self._changes, []
+        if full:
+            present = iptables.scan(await self._kernel.save())
+            await self._kernel.restore(self.program.full(present))
+        elif text := iptables.partial(changes):
+            await self._kernel.restore(text)
+
+    async def flushed(self) -> bool:
+        return f":{CANARY} " not in await self._kernel.save("mangle")
+
+    async def remove_others(self) -> None:
+        if await self._kernel.nft_list():
+            await self._kernel.nft([f"delete table ip {nftables.TABLE}"])
+
+
+class NftablesBackend:
+    """nftables mode."""
+
+    def __init__(self, kernel: ProxyKernel, cluster_cidr: str, service_cidr: str = "") -> None:
+        self._kernel = kernel
+        self.program = nftables.NftablesProgram(nftables.NftablesConfig("", cluster_cidr, service_cidr))
+        self._changes: list[Change] = []
+
+    async def prepare(self) -> None:
+        """Nothing: NodePorts are not served on 127.0.0.1 in this mode."""
+
+    def configure(self, states: Iterable[ServiceState], node_ip: str, endpoint_count: int) -> bool:
+        return self.program.configure(states, node_ip=node_ip, node_port_ips=(node_ip,) if node_ip else ())
+
+    def update(self, name: ServicePortName, state: ServiceState | None) -> None:
+        self._changes.append(self.program.update(name, state))
+
+    async def sync(self, full: bool) -> None:
+        changes, self._changes = self._changes, []
+        transaction = self.program.partial(changes) if not full else None
+        if transaction is None:
+            transaction = self.program.full(nftables.parse(await self._kernel.nft_list()))
+        for lines in (transaction.apply, transaction.cleanup):
+            if lines:
+                await self._kernel.nft(lines)
+
+    async def flushed(self) -> bool:
+        return not await self._kernel.nft_list()
+
+    async def remove_others(self) -> None:
+        if text := iptables.removal(iptables.scan(await self._kernel.save())):
+            await self._kernel.restore(text)
+
+
+MODES: dict[str, Callable[[ProxyKernel, str, str], Backend]] = {
+    "iptables": lambda kernel, cluster_cidr, _: IptablesBackend(kernel, cluster_cidr),
+    "nftables": NftablesBackend,
+}
+
+
+def make(mode: str, kernel: ProxyKernel, cluster_cidr: str, service_cidr: str) -> Backend:
+    """ValueError for a mode that does not exist here, with those that do."""
+    if mode not in MODES:
+        raise ValueError(f"proxy mode {mode!r} is not available yet, use {' or '.join(MODES)}")
+    return MODES[mode](kernel, cluster_cidr, service_cidr)
