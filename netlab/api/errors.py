@@ -163,7 +163,10 @@ def _conflict_list(causes: Sequence[Obj]) -> str:
     by_manager: dict[str, list[str]] = {}
     for cause in causes:
         by_manager.setdefault(cause["message"], []).append(cause["field"])
-    return "\n".join(f"{manager}:\n- " + "\n- ".join(fields) for manager, fields in by_manager.items())
+    return "\n".join(
+        manager.replace("conflict", "conflicts", 1) + ":\n- " + "\n- ".join(fields)
+        for manager, fields in sorted(by_manager.items())
+    )
 
 
 def cause(reason: str, field: str, message: str) -> Obj:

@@ -1,0 +1,332 @@
+"""managedFields entries: reading, updating, applying, writing.
+
+A manager is told apart by name, operation, subresource and (for Update) apiVersion. Its entry's time moves when it
+changes something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netlab.api import meta
+from netlab.api import schema as schemas
+from netlab.api.errors import StatusError, apply_conflict, bad_request, cause, quote
+from netlab.api.managedfields import typed
+from netlab.api.managedfields.sets import EMPTY, FieldSet, Path, field, from_fields_v1, show, to_fields_v1, within
+from netlab.api.resources import Resource
+from netlab.api.schema import Schema
+from netlab.api.types import Obj, clone
+
+MAX_UPDATE_MANAGERS = 10
+"""More than that many managers by Update are folded into one, as upstream does."""
+ANCIENT = "ancient-changes"
+BEFORE_FIRST_APPLY = "before-first-apply"
+
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+_SYSTEM: FieldSet = frozenset(
+    {field("apiVersion"), field("kind"), field("metadata")}
+    | {
+        field("metadata", name)
+        for name in (
+            "name",
+            "namespace",
+            "creationTimestamp",
+            "selfLink",
+            "uid",
+            "clusterName",
+            "generation",
+            "managedFields",
+            "resourceVersion",
+        )
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Who: an Apply entry has no apiVersion here, because a manager applies only one configuration."""
+
+    manager: str
+    operation: str
+    subresource: str = ""
+    api_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a manager owns, in which version it said so, and when; `trie` is its FieldsV1 where that is known."""
+
+    fields: FieldSet
+    api_version: str
+    time: str
+    trie: Obj | None = None
+
+
+Managers = dict[Key, Entry]
+
+
+def decode(entries: Sequence[Obj] | None) -> Managers:
+    """The managers in metadata.managedFields. Raises ValueError for entries that are none."""
+    found: Managers = {}
+    for entry in entries or ():
+        operation = entry.get("operation")
+        if operation not in ("Apply", "Update") or entry.get("fieldsType", "FieldsV1") != "FieldsV1":
+            raise ValueError(f"managedFields entry of operation {operation!r}")
+        version = entry.get("apiVersion", "")
+        key = Key(
+            entry.get("manager", ""),
+            operation,
+            entry.get("subresource", ""),
+            "" if operation == "Apply" else version,
+        )
+        trie = entry.get("fieldsV1") or {}
+        found[key] = Entry(from_fields_v1(trie), version, entry.get("time") or "", trie)
+    return found
+
+
+def encode(managers: Managers) -> list[Obj]:
+    """metadata.managedFields: Apply before Update, then by time and name."""
+    written: list[Obj] = []
+    for key, entry in managers.items():
+        one: Obj = {"manager": key.manager, "operation": key.operation, "apiVersion": entry.api_version}
+        if entry.time:
+            one["time"] = entry.time
+        trie = to_fields_v1(entry.fields) if entry.trie is None else entry.trie
+        one |= {"fieldsType": "FieldsV1", "fieldsV1": trie}
+        if key.subresource:
+            one["subresource"] = key.subresource
+        written.append(one)
+    return sorted(
+        written,
+        key=lambda e: (e["operation"], e.get("time", ""), e["manager"], e["apiVersion"], e.get("subresource", "")),
+    )
+
+
+def _reset(resource: Resource, subresource: str) -> tuple[Path, ...]:
+    """Fields that a write through this endpoint does not change, whatever the body says."""
+    if subresource == "status":
+        return (field("spec"),)
+    return (field("status"),) if resource.subresource("status") else ()
+
+
+def _schema(resource: Resource, schema: Schema | None) -> Schema | None:
+    return schema or schemas.for_kind(resource.api_version, resource.kind)
+
+
+def _zero(resource: Resource) -> Obj:
+    """What Go writes for a new, empty object of this kind: creation is compared with that."""
+    if resource.custom:
+        return {}
+    from netlab.api import gotypes
+    from netlab.api.gotypes import fast
+
+    name = gotypes.type_name(resource.api_version, resource.kind)
+    return fast.zero(name)() if gotypes.is_struct(name) else {}
+
+
+def update(
+    live: Obj | None,
+    new: Obj,
+    resource: Resource,
+    manager: str,
+    now: str,
+    *,
+    subresource: str = "",
+    schema: Schema | None = None,
+) -> None:
+    """Set `new`'s managedFields, in place, for an ordinary write of `new` (defaulted) over `live` (None: a creation).
+
+    Never fails: what cannot be seen through the schema leaves the managers as they were, as upstream's UpdateNoErrors.
+    """
+    shape = _schema(resource, schema)
+    if shape is None:
+        return
+    metadata = meta.metadata(new)
+    given = metadata.pop("managedFields", None)
+    if given is not None and given in ([], [{}]):
+        return  # the client clears all ownership
+    try:
+        managers = _current(given, live)
+        before = _zero(resource) if live is None else live
+        changed = typed.compare(shape, _comparable(before), _converted(_comparable(new), resource))
+    except (ValueError, TypeError):
+        _put(new, (live or {}).get("metadata", {}).get("managedFields"))
+        return
+    key = Key(manager, "Update", subresource, resource.api_version)
+    ignored = _reset(resource, subresource)
+    taken = frozenset(changed.added | changed.modified)
+    taken = taken - within(taken, ignored) - _SYSTEM
+    removed = frozenset(changed.removed)
+    removed -= within(removed, ignored)
+    managers = _without(managers, taken | removed)
+    if taken:
+        previous = managers.get(key)
+        managers[key] = Entry(taken | (previous.fields if previous else EMPTY), resource.api_version, now)
+    _put(new, encode(_capped(managers)))
+
+
+def _current(given: Any, live: Obj | None) -> Managers:
+    if given:
+        try:
+            return decode(given)
+        except ValueError:
+            pass
+    return decode((live or {}).get("metadata", {}).get("managedFields"))
+
+
+def _comparable(obj: Obj) -> Obj:
+    metadata = obj.get("metadata") or {}
+    if "managedFields" not in metadata:
+        return obj
+    return {**obj, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
+
+
+def _converted(obj: Obj, resource: Resource) -> Obj:
+    """What conversion from upstream's internal type adds: the generation of a DaemonSet's template, an annotation."""
+    if (resource.group, resource.plural) != ("apps", "daemonsets") or _TEMPLATE_GENERATION in meta.annotations(obj):
+        return obj
+    metadata = obj.get("metadata") or {}
+    annotations = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: "0"}
+    return {**obj, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _put(obj: Obj, entries: list[Obj] | None) -> None:
+    metadata = meta.metadata(obj)
+    if entries:
+        metadata["managedFields"] = entries
+    else:
+        metadata.pop("managedFields", None)
+
+
+def _without(managers: Managers, lost: FieldSet) -> Managers:
+    """Every manager but for the fields that are lost to it; managers of nothing are gone."""
+    left = {}
+    for key, entry in managers.items():
+        fields = entry.fields - lost
+        if len(fields) == len(entry.fields):
+            left[key] = entry
+        elif fields:
+            left[key] = replace(entry, fields=fields, trie=None)
+    return left
+
+
+def _capped(managers: Managers) -> Managers:
+    updates = sorted((k for k in managers if k.operation == "Update"), key=lambda k: managers[k].time)
+    surplus = updates[: max(0, len(updates) - MAX_UPDATE_MANAGERS)]
+    if not surplus:
+        return managers
+    folded = updates[: len(surplus) + 1]
+    newest = managers[folded[-1]]
+    fields = frozenset().union(*(managers[key].fields for key in folded))
+    kept = {key: entry for key, entry in managers.items() if key not in folded}
+    kept[Key(ANCIENT, "Update", "", newest.api_version)] = replace(newest, fields=fields, trie=None)
+    return kept
+
+
+def same_but_times(live: Obj, new: Obj) -> bool:
+    """Whether a write (decoded and defaulted) changes nothing but times of managedFields: then `live` stays."""
+    old_entries = live.get("metadata", {}).get("managedFields") or []
+    new_entries = new.get("metadata", {}).get("managedFields") or []
+    if len(old_entries) != len(new_entries) or _comparable(live) != _comparable(new):
+        return False
+    return all(
+        {**old, "time": ""} == {**fresh, "time": ""} for old, fresh in zip(old_entries, new_entries, strict=True)
+    )
+
+
+def apply(
+    live: Obj | None,
+    config: Obj,
+    resource: Resource,
+    manager: str,
+    now: str,
+    *,
+    force: bool = False,
+    subresource: str = "",
+    schema: Schema | None = None,
+) -> Obj:
+    """Server-side apply: the new object (not defaulted) with its managedFields. `live` is None for a creation.
+
+    Where nothing changes, the object equals `live` and so do its managedFields' times. Raises StatusError 400 for a
+    configuration that is not valid and 409 (FieldManagerConflict causes) for fields that others own, unless forced.
+    """
+    shape = _schema(resource, schema)
+    if shape is None:
+        raise bad_request(f"no schema is known for {resource.api_version}, Kind={resource.kind}")
+    if (config.get("metadata") or {}).get("managedFields"):
+        raise bad_request("metadata.managedFields must be nil")
+    try:
+        typed.check(shape, config)
+        return _apply(live, config, resource, Key(manager, "Apply", subresource), now, force, shape)
+    except (ValueError, TypeError) as error:
+        raise bad_request(f"failed to create typed patch object ({_describe(config, resource)}): {error}") from None
+
+
+def _describe(config: Obj, resource: Resource) -> str:
+    where = f"{meta.namespace(config)}/{meta.name(config)}"
+    group_version = resource.api_version
+    return f"{where}; {group_version}, Kind={resource.kind}"
+
+
+def _apply(live: Obj | None, config: Obj, resource: Resource, key: Key, now: str, force: bool, shape: Schema) -> Obj:
+    managers = decode((live or {}).get("metadata", {}).get("managedFields"))
+    before = _comparable(live) if live is not None else {}
+    ignored = _reset(resource, key.subresource)
+    if live is not None and not managers:
+        owned = typed.field_set(shape, before) - _SYSTEM
+        if owned:
+            before_apply = Key(BEFORE_FIRST_APPLY, "Update", "", resource.api_version)
+            managers[before_apply] = Entry(owned, resource.api_version, now)
+    last = managers.get(key)
+    wanted = typed.field_set(shape, config)
+    wanted -= within(wanted, ignored)
+    merged = typed.merge(shape, before, config)
+    managers[key] = Entry(wanted, resource.api_version, now)
+    if last is not None:
+        merged = _pruned(shape, merged, managers, last.fields)
+    changed = typed.compare(shape, before, merged)
+    touched = frozenset(changed.added | changed.modified)
+    touched -= within(touched, ignored)
+    others = {other: entry for other, entry in managers.items() if other != key}
+    conflicts = {other: entry.fields & touched for other, entry in others.items() if entry.fields & touched}
+    if conflicts and not force:
+        raise _conflict(conflicts, others)
+    left = _without(others, touched | frozenset(changed.removed))
+    own = wanted - _SYSTEM
+    same = live is not None and changed.same and last is not None and last.fields == own
+    if own:
+        left[key] = Entry(own, resource.api_version, last.time if same and last is not None else now)
+    result: Obj = clone(merged)
+    _put(result, encode(_capped(left)))
+    return result
+
+
+def _pruned(shape: Schema, merged: Obj, managers: Managers, last: FieldSet) -> Obj:
+    """`merged` without what its manager applied last time and nobody wants any more."""
+
+    def named(paths: FieldSet) -> FieldSet:
+        return typed.with_named_parents(shape, paths)
+
+    pruned = typed.remove(shape, merged, named(last)) or {}
+    merged_set = typed.field_set(shape, merged)
+    owned = frozenset().union(*(entry.fields for entry in managers.values()))
+    kept = named(typed.field_set(shape, pruned)) | named(owned)
+    pruned = typed.remove(shape, merged, named(merged_set) - kept) or {}
+    gone = named(merged_set) - named(typed.field_set(shape, pruned))
+    found: Obj = typed.remove(shape, merged, gone & named(last)) or {}
+    return found
+
+
+def _conflict(conflicts: dict[Key, FieldSet], managers: Managers) -> StatusError:
+    causes = []
+    for key in sorted(conflicts, key=lambda key: key.manager):
+        who = quote(key.manager)
+        if key.subresource:
+            who += f" with subresource {quote(key.subresource)}"
+        if key.operation == "Update":
+            who += f" using {managers[key].api_version}"
+        causes += [cause("FieldManagerConflict", show(path), f"conflict with {who}") for path in sorted(conflicts[key])]
+    return apply_conflict(causes)
