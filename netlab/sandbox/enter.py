@@ -7,6 +7,7 @@ own in the foreground: its number must exist inside the lab, or a shell would re
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -124,11 +125,13 @@ def _execute(argv: list[str], env: dict[str, str], cwd: str) -> NoReturn:
         os.chdir(cwd)
     except OSError:
         os.chdir("/")
+    # Not execvpe: a directory of the PATH that may not be read would hide that there is no such command.
+    program = argv[0] if "/" in argv[0] else shutil.which(argv[0], path=env.get("PATH"))
     try:
-        os.execvpe(argv[0], argv, env)
-    except FileNotFoundError:
-        os.write(2, f"klab: {argv[0]}: command not found\n".encode())
-        os._exit(NOT_FOUND)
+        if program is None or not Path(program).exists():
+            os.write(2, f"klab: {argv[0]}: command not found\n".encode())
+            os._exit(NOT_FOUND)
+        os.execve(program, argv, env)
     except OSError as error:
         os.write(2, f"klab: {argv[0]}: {error.strerror}\n".encode())
         os._exit(NOT_EXECUTABLE)
