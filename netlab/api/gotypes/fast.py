@@ -21,6 +21,24 @@ class Unusual(Exception):  # noqa: N818 - not an error, a change of path
     """Something that only the exact walk can judge."""
 
 
+class Emptied(dict[str, Any]):
+    """An object some of whose optional maps or lists were there but empty: they are gone, `emptied` names them.
+
+    Upstream's messages tell a nil map from an empty one; nothing else needs this.
+    """
+
+    __slots__ = ("emptied",)
+
+    def __init__(self, value: Obj, emptied: frozenset[str]) -> None:
+        super().__init__(value)
+        self.emptied = emptied
+
+
+def was_empty(value: Obj, key: str) -> bool:
+    """Whether the request had `key` as an empty map or list."""
+    return isinstance(value, Emptied) and key in value.emptied
+
+
 Decoder = Callable[[Any], Any]
 _Entry = tuple[type, Decoder | None, bool]
 """(JSON type, decoder or None, whether an empty value is kept). `object` accepts any JSON type."""
@@ -242,15 +260,19 @@ def _struct(name: str) -> Decoder:
                 changed = inner(one)
                 if changed is not one:
                     value[key] = changed
-                    continue
+                    if changed:
+                        continue
             if not keep and not one:
                 dead = [key] if dead is None else [*dead, key]
+        empty: list[str] | None = None
         if dead is not None:
             for key in dead:
-                del value[key]
+                one = value.pop(key)
+                if one == {} or one == []:
+                    empty = [key] if empty is None else [*empty, key]
         for key, make in always:
             if key not in value:
                 value[key] = make()
-        return value
+        return value if empty is None else Emptied(value, frozenset(empty))
 
     return decode

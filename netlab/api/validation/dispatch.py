@@ -29,8 +29,42 @@ class Rules:
         return self.others.get(name, self.update)(new, old)
 
 
-_MODULES: dict[tuple[str, str], str] = {}
-"""(group, kind) to the module of this package whose `RULES[kind]` holds the rules."""
+_KINDS_OF: dict[str, tuple[str, ...]] = {
+    "pods": ("/Pod", "/PodTemplate", "/Binding"),
+    "services": ("/Service",),
+    "core": ("/Namespace", "/ServiceAccount", "/Secret", "/ConfigMap", "/Endpoints", "/Node"),
+    "quotas": ("/LimitRange", "/ResourceQuota"),
+    "persistent": ("/PersistentVolume", "/PersistentVolumeClaim"),
+    "workloads": (
+        "/ReplicationController",
+        "apps/ReplicaSet",
+        "apps/Deployment",
+        "apps/DaemonSet",
+        "apps/StatefulSet",
+        "apps/ControllerRevision",
+    ),
+    "jobs": ("batch/Job", "batch/CronJob"),
+    "rbac": (
+        "rbac.authorization.k8s.io/Role",
+        "rbac.authorization.k8s.io/ClusterRole",
+        "rbac.authorization.k8s.io/RoleBinding",
+        "rbac.authorization.k8s.io/ClusterRoleBinding",
+    ),
+    "networking": ("networking.k8s.io/Ingress", "networking.k8s.io/IngressClass", "networking.k8s.io/NetworkPolicy"),
+    "discovery": ("discovery.k8s.io/EndpointSlice",),
+    "smaller": (
+        "coordination.k8s.io/Lease",
+        "/Event",
+        "events.k8s.io/Event",
+        "policy/PodDisruptionBudget",
+        "scheduling.k8s.io/PriorityClass",
+        "autoscaling/HorizontalPodAutoscaler",
+        "storage.k8s.io/StorageClass",
+    ),
+    "definitions": ("apiextensions.k8s.io/CustomResourceDefinition",),
+}
+"""Which module of this package holds, in its table `RULES`, the rules of which `<group>/<kind>`."""
+_MODULES = {name: module for module, kinds in _KINDS_OF.items() for name in kinds}
 
 _GENERIC = Rules(
     create=meta.validate_generic, update=meta.validate_generic_update, status_update=meta.validate_generic_update
@@ -46,7 +80,7 @@ def rules_of(obj: Obj) -> Rules:
 @cache
 def rules_for(group: str, kind: str) -> Rules:
     """The rules of a kind; the generic ones (metadata only) where it has none of its own."""
-    module = _MODULES.get((group, kind))
+    module = _MODULES.get(f"{group}/{kind}")
     if module is None:
         return _GENERIC
     rules: dict[str, Rules] = import_module(f"netlab.api.validation.{module}").RULES
