@@ -14,6 +14,9 @@ from netlab.api.errors import StatusError
 
 log = logging.getLogger(__name__)
 
+OUTAGE_MOST = 1.0
+"""The longest back-off while there is no server at all: when it is back, work goes on at once."""
+
 
 class WorkQueue:
     """Keys are strings. Make it on the event loop that uses it."""
@@ -52,11 +55,12 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = loop.call_later(delay, self._expire, key)
 
-    def add_rate_limited(self, key: str) -> None:
-        """Queue the key after its own exponential back-off."""
+    def add_rate_limited(self, key: str, most: float | None = None) -> None:
+        """Queue the key after its own exponential back-off, of at most `most` seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        self.add_after(key, min(self._backoff_max, self._backoff_min * 2.0 ** min(failures, 40)))
+        limit = self._backoff_max if most is None else min(most, self._backoff_max)
+        self.add_after(key, min(limit, self._backoff_min * 2.0 ** min(failures, 40)))
 
     def forget(self, key: str) -> None:
         """The key succeeded: its back-off starts anew."""
@@ -107,7 +111,7 @@ class WorkQueue:
                 await reconcile(key)
             except (OSError, StatusError) as error:
                 log.info("%s %s: %s (try %d)", self.name, key, error, self.retries(key) + 1)
-                self.add_rate_limited(key)
+                self.add_rate_limited(key, None if isinstance(error, StatusError) else OUTAGE_MOST)
             except Exception:
                 log.exception("%s %s failed (try %d)", self.name, key, self.retries(key) + 1)
                 self.add_rate_limited(key)

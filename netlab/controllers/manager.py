@@ -34,6 +34,8 @@ CONTROLLERS: dict[str, str] = {
     "endpoints": "netlab.controllers.endpoints:EndpointsController",
     "node-lifecycle": "netlab.controllers.node_lifecycle:NodeLifecycleController",
     "taint-eviction": "netlab.controllers.taint_eviction:TaintEvictionController",
+    "endpointslicemirroring": "netlab.controllers.endpointslice_mirroring:MirroringController",
+    "replicationcontroller": "netlab.controllers.replicaset:ReplicationControllerController",
     "namespace": "netlab.controllers.namespace:NamespaceController",
     "garbage-collector": "netlab.controllers.garbage.collector:GarbageCollector",
     "pod-garbage-collector": "netlab.controllers.pod_gc:PodGcController",

@@ -233,3 +233,10 @@ class ReplicaSetController:
             return
         busy = int(owner["spec"].get("replicas", 1)) > CALM_ABOVE
         self.queue.add_after(key, CALM if busy else 0)
+
+
+class ReplicationControllerController(ReplicaSetController):
+    """The same for ReplicationControllers."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, REPLICATION_CONTROLLER)

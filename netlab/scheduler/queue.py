@@ -82,10 +82,11 @@ class SchedulingQueue:
             entry.ready_at = self._clock() + self._backoff(entry)
             self._unschedulable[entry.pod.uid] = self._clock()
 
-    def again(self, entry: Entry) -> None:
-        """Something went wrong that is not the pod's fault: try again after the back-off."""
+    def again(self, entry: Entry, most: float | None = None) -> None:
+        """Something went wrong that is not the pod's fault: try again after the back-off, at most `most` seconds."""
         if entry.pod.uid in self._entries:
-            entry.ready_at = self._clock() + self._backoff(entry)
+            wait = self._backoff(entry)
+            entry.ready_at = self._clock() + (wait if most is None else min(wait, most))
             self._retry(entry)
 
     def wake(self, helped: Callable[[Entry], bool]) -> None:

@@ -17,6 +17,7 @@ from netlab.client.events import EventRecorder
 from netlab.client.informer import Informer
 from netlab.client.kinds import NAMESPACES, NODES, PODS, SERVICES
 from netlab.client.leaderelection import run_as_leader
+from netlab.client.workqueue import OUTAGE_MOST
 from netlab.scheduler.cache import Cache
 from netlab.scheduler.cycle import Failure, Placement, schedule
 from netlab.scheduler.model import PodInfo
@@ -164,10 +165,12 @@ class Scheduler:
             self.cache.forget(pod.uid)
             if isinstance(error, StatusError) and error.code == 404:
                 return
+            if not isinstance(error, StatusError):
+                log.info("binding %s to %s: %s", pod.key, node, error)
+                self.queue.again(entry, OUTAGE_MOST)
+                return
             log.warning("binding %s to %s: %s", pod.key, node, error)
             self.queue.again(entry)
-            if not isinstance(error, StatusError):
-                return
             self.events.event(pod.obj, "Warning", "FailedScheduling", f"Binding rejected: {error}", action="Scheduling")
             return
         self.queue.remove(pod.uid)

@@ -13,6 +13,7 @@ from netlab.client.fake import FakeApi, eventually
 from netlab.client.kinds import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
 from netlab.controllers import ControllersConfig
 from netlab.controllers import endpoints as legacy
+from netlab.controllers import endpointslice_mirroring as mirroring
 from netlab.controllers import endpointslice_plan as slices
 from netlab.controllers.context import Context
 from netlab.controllers.endpointslice import EndpointSliceController
@@ -211,3 +212,36 @@ async def test_many_pods_cost_few_writes(api: FakeApi) -> None:
     await eventually(lambda: len(ready_addresses(api)) == 300, "all there")
     writes = sum(method in ("POST", "PUT") and "endpointslices" in path for method, path in api.requests)
     assert writes < 60
+
+
+def by_hand(*ips: str, **labels: str) -> Obj:
+    subset = {"addresses": [{"ip": ip} for ip in ips], "ports": [{"port": 5432}]}
+    data = {"name": "web", "namespace": "default", "labels": labels}
+    return {"apiVersion": "v1", "kind": "Endpoints", "metadata": data, "subsets": [subset] if ips else []}
+
+
+async def test_endpoints_written_by_hand_are_mirrored(api: FakeApi) -> None:
+    context = Context(Client(api), ControllersConfig())
+    task = asyncio.create_task(mirroring.MirroringController(context).run())
+    api.add(service(selector=None))
+    api.add(by_hand("192.0.2.1", "2001:db8::1"))
+    await eventually(lambda: ready_addresses(api) == {"192.0.2.1", "2001:db8::1"}, "mirrored")
+    kinds = {one["addressType"]: one for one in api.objects(ENDPOINT_SLICES)}
+    assert set(kinds) == {"IPv4", "IPv6"}
+    assert kinds["IPv4"]["ports"] == [{"name": "", "port": 5432, "protocol": "TCP"}]
+    assert kinds["IPv4"]["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == mirroring.MANAGER
+    api.modify(ENDPOINTS, "default/web", {"subsets": by_hand("192.0.2.9")["subsets"]})
+    await eventually(lambda: ready_addresses(api) == {"192.0.2.9"}, "followed")
+    api.remove(ENDPOINTS, "default/web")
+    await eventually(lambda: not api.objects(ENDPOINT_SLICES), "gone")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.gather(*(informer.stop() for informer in context.informers.values()))
+
+
+def test_what_is_not_mirrored() -> None:
+    plain = service(selector=None)
+    assert mirroring.should_mirror(by_hand("192.0.2.1"), plain)
+    assert not mirroring.should_mirror(by_hand("192.0.2.1"), service())
+    assert not mirroring.should_mirror(by_hand("192.0.2.1"), None)
+    assert not mirroring.should_mirror(by_hand("192.0.2.1", **{mirroring.SKIP: "true"}), plain)
