@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netlab.api import managedfields as mf
 from netlab.api.errors import StatusError
+from netlab.api.managedfields.lastapplied import ANNOTATION
 from netlab.api.managedfields.sets import show
 from netlab.api.resources import get
 from netlab.api.types import Obj, clone
@@ -162,6 +164,33 @@ def test_objects_from_before_the_first_apply_belong_to_someone() -> None:
     with pytest.raises(StatusError) as error:
         applied(live, deployment(replicas=3), "me", T1)
     assert '"before-first-apply"' in error.value.message
+
+
+def client_side(replicas: int) -> Obj:
+    """An object that kubectl applied by itself."""
+    plain = deployment(replicas=replicas)
+    obj = clone(plain)
+    obj["metadata"]["annotations"] = {ANNOTATION: orjson.dumps(plain).decode()}
+    mf.update(None, obj, DEPLOYMENT, "kubectl-client-side-apply", T0)
+    return obj
+
+
+def test_kubectl_moves_from_client_side_to_server_side_apply_without_conflict() -> None:
+    after = applied(client_side(2), deployment(replicas=3), "kubectl", T1)
+    assert after["spec"]["replicas"] == 3
+    assert orjson.loads(after["metadata"]["annotations"][ANNOTATION])["spec"] == {"replicas": 3}
+    with pytest.raises(StatusError):
+        applied(client_side(2), deployment(replicas=3), "someone-else", T1)
+
+
+def test_what_changed_since_the_client_side_apply_still_conflicts() -> None:
+    live = client_side(2)
+    new = clone(live)
+    new["spec"]["replicas"] = 7
+    mf.update(live, new, DEPLOYMENT, "scaler", T1)
+    with pytest.raises(StatusError) as error:
+        applied(new, deployment(replicas=3), "kubectl", T2)
+    assert '"scaler"' in error.value.message
 
 
 def test_a_client_can_clear_all_ownership() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from netlab.api import meta
 from netlab.api import schema as schemas
 from netlab.api.errors import StatusError, apply_conflict, bad_request, cause, quote
-from netlab.api.managedfields import typed
+from netlab.api.managedfields import lastapplied, typed
 from netlab.api.managedfields.sets import EMPTY, FieldSet, Path, field, from_fields_v1, show, to_fields_v1, within
 from netlab.api.resources import Resource
 from netlab.api.schema import Schema
@@ -275,6 +275,7 @@ def _apply(live: Obj | None, config: Obj, resource: Resource, key: Key, now: str
     managers = decode((live or {}).get("metadata", {}).get("managedFields"))
     before = _comparable(live) if live is not None else {}
     ignored = _reset(resource, key.subresource)
+    of_kubectl = live is not None and key.manager == lastapplied.MANAGER
     if live is not None and not managers:
         owned = typed.field_set(shape, before) - _SYSTEM
         if owned:
@@ -291,17 +292,25 @@ def _apply(live: Obj | None, config: Obj, resource: Resource, key: Key, now: str
     touched = frozenset(changed.added | changed.modified)
     touched -= within(touched, ignored)
     others = {other: entry for other, entry in managers.items() if other != key}
-    conflicts = {other: entry.fields & touched for other, entry in others.items() if entry.fields & touched}
-    if conflicts and not force:
-        raise _conflict(conflicts, others)
+    if not force:
+        _refuse_conflicts(others, touched, lastapplied.allowed_conflicts(shape, before) if of_kubectl else EMPTY)
     left = _without(others, touched | frozenset(changed.removed))
     own = wanted - _SYSTEM
     same = live is not None and changed.same and last is not None and last.fields == own
     if own:
         left[key] = Entry(own, resource.api_version, last.time if same and last is not None else now)
     result: Obj = clone(merged)
+    if of_kubectl:
+        lastapplied.follow(result, config)
     _put(result, encode(_capped(left)))
     return result
+
+
+def _refuse_conflicts(others: Managers, touched: FieldSet, allowed: FieldSet) -> None:
+    disputed = {key: (entry.fields & touched) - allowed for key, entry in others.items()}
+    conflicts = {key: fields for key, fields in disputed.items() if fields}
+    if conflicts:
+        raise _conflict(conflicts, others)
 
 
 def _pruned(shape: Schema, merged: Obj, managers: Managers, last: FieldSet) -> Obj:
