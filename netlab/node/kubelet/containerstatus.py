@@ -19,8 +19,9 @@ def _terminated(exit_: Exit) -> Obj:
         found["signal"] = exit_.signal
     if exit_.message:
         found["message"] = exit_.message
-    found["startedAt"] = rfc3339(exit_.started_at) if exit_.started_at else None
-    found["finishedAt"] = rfc3339(exit_.finished_at) if exit_.finished_at else None
+    known = exit_.started_at or exit_.finished_at  # one that never started has the epoch, one that is lost has nothing
+    found["startedAt"] = rfc3339(exit_.started_at) if known else None
+    found["finishedAt"] = rfc3339(exit_.finished_at) if known else None
     if exit_.container_id:
         found["containerID"] = ID_PREFIX + exit_.container_id
     return {"terminated": found}

@@ -61,6 +61,7 @@ class PodWorker:
         self.publisher = StatusPublisher(shared.context.client, pod, self._patch, self._published)
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._stopping: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._mounted = False
@@ -517,10 +518,11 @@ class PodWorker:
         """Wake in `delay` seconds, or earlier if that was arranged already."""
         loop = asyncio.get_running_loop()
         due = loop.time() + delay
-        if self._timer is not None and not self._timer.cancelled() and loop.time() < self._timer.when() <= due:
-            return
         if self._timer is not None:
+            if loop.time() < self._timer_due <= due:
+                return
             self._timer.cancel()
+        self._timer_due = due
         self._timer = loop.call_at(due, self.wake)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
