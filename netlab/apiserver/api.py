@@ -42,8 +42,9 @@ class Api:
         resource = self.registry.by_kind(api_version, kind)
         if resource is None:
             return None
-        item = self.store.get(self.stored(resource).key(namespace, name))
-        return load(item) if item is not None else None
+        stored = self.stored(resource)
+        item = self.store.get(stored.key(namespace, name))
+        return load(item, stored) if item is not None else None
 
     def read_all(self, api_version: str, kind: str, namespace: str) -> list[Obj]:
         """The durable objects of a kind, in one namespace or (empty) in all."""
@@ -52,4 +53,4 @@ class Api:
             return []
         stored = self.stored(resource)
         where = namespace if stored.resource.namespaced else ""
-        return [load(item) for item in self.store.list(stored.collection, where).items]
+        return [load(item, stored) for item in self.store.list(stored.collection, where).items]

@@ -51,7 +51,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
     )
     api.authorizer = Authorizer(*_modes(api))
     services = api.stored(get("v1", "Service"))
-    api.allocation.repair(load(item) for item in store.list(services.collection).items)
+    api.allocation.repair(load(item, services) for item in store.list(services.collection).items)
     await bootstrap(api)
     return api
 

@@ -87,7 +87,7 @@ async def ensure(api: Api, wanted: Obj) -> None:
             if error.reason != "AlreadyExists":
                 raise
         return
-    old, new = load(current), load(current)
+    old, new = load(current, stored), load(current, stored)
     for field, value in wanted.items():
         if field != "metadata":
             new[field] = {**new.get(field, {}), **value} if isinstance(value, dict) else value

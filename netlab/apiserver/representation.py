@@ -8,7 +8,7 @@ import orjson
 from netlab.api import errors, meta, tables
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
-from netlab.apiserver.storage import Stored, head, load_for, value_for
+from netlab.apiserver.storage import Stored, head, load_for, value_for, whole
 from netlab.apiserver.wire.message import Request, Response
 from netlab.apiserver.wire.negotiate import JSON, YAML, Accepted, accepted
 from netlab.store import Item, Listing
@@ -26,7 +26,7 @@ def one(request: Request, resource: Resource, stored: Stored, item: Item, code: 
     """The answer that shows one stored object."""
     how = accept(request)
     if not how.convert and not how.yaml:
-        return Response(code, value_for(item, stored, resource))
+        return Response(code, whole(item, stored, resource))
     return show(request, resource, load_for(item, stored, resource), code)
 
 
@@ -80,12 +80,14 @@ def list_body(resource: Resource, stored: Stored, listing: Listing, metadata: Ob
     """A list from stored bytes: nothing is decoded; built-in items carry no kind and apiVersion, as upstream's."""
     start = orjson.dumps({"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
     values = [value_for(item, stored, resource) for item in listing.items]
+    before = head(resource) if resource.custom else b"{"
+    # one join, one copy: the first value gets what is before the list, the last one what is after it
+    opening = start[:-1] + b',"items":[' + (before if values else b"")
     if not values:
-        return start[:-1] + b',"items":[]}'
-    if resource.custom:
-        return b'%b,"items":[%b]}' % (start[:-1], b",".join(values))
-    skip = len(head(resource))
-    return b'%b,"items":[{%b}]}' % (start[:-1], b"},{".join([value[skip:-1] for value in values]))
+        return opening + b"]}"
+    values[0] = opening + values[0]
+    values[-1] += b"]}"
+    return (b"," + before).join(values)
 
 
 def partial(obj: Obj, how: Accepted) -> Obj:

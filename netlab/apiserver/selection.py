@@ -56,7 +56,7 @@ def parse(resource: Resource, namespace: str, label_text: str, field_text: str) 
 def attributes(item: Item, stored: Stored, resource: Resource) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """(labels, selectable fields) of an item, read once."""
     known: tuple[Mapping[str, str], Mapping[str, str]] | None = item.cache.get(("attributes", resource.api_version))
-    return known or note_attributes(item, stored, resource, load(item))
+    return known or note_attributes(item, stored, resource, load(item, stored))
 
 
 def note_attributes(

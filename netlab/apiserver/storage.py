@@ -1,12 +1,12 @@
 """Between API objects and stored values: which collection, which stored version, how it is encoded.
 
-A stored value is the object's JSON, kind and apiVersion first, its resourceVersion the revision of the write. Answers
-are these bytes; nobody encodes an object twice.
+A stored value is the object's JSON from behind its kind and apiVersion on: the items of a list go without these, so a
+list is a join of stored values, and everything else puts the `head` in front. Nobody encodes an object twice.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import orjson
 
@@ -46,52 +46,52 @@ class Storage:
         return self._by_resource[resource]
 
 
-def encoder(obj: Obj, resource: Resource) -> Callable[[int], bytes]:
-    """Encodes `obj` (and sets its resourceVersion) when the revision is known."""
+def encoder(obj: Obj) -> Callable[[int], bytes]:
+    """Encodes `obj` as a stored value (and sets its resourceVersion) when the revision is known."""
 
     def encode(revision: int) -> bytes:
         obj["metadata"]["resourceVersion"] = str(revision)
-        return dump(obj, resource)
+        return tail(obj)
 
     return encode
 
 
-def dump(obj: Obj, resource: Resource) -> bytes:
-    return orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version, **obj})
+def tail(obj: Obj) -> bytes:
+    """The object's JSON behind the head, from its metadata on."""
+    rest = {"metadata": obj["metadata"], **obj}
+    rest.pop("kind", None)
+    rest.pop("apiVersion", None)
+    return orjson.dumps(rest)[1:]
 
 
-def load(item: Item) -> Obj:
-    """A fresh object, the caller's to change."""
-    loaded: Obj = orjson.loads(item.value)
-    return loaded
+@lru_cache(maxsize=1024)
+def head(resource: Resource) -> bytes:
+    """What the JSON of every object of a resource begins with."""
+    return orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
 
 
 def value_for(item: Item, stored: Stored, resource: Resource) -> bytes:
-    """The item's bytes as `resource` shows them."""
-    if resource.version == stored.resource.version and resource.group == stored.resource.group:
+    """The item's value as `resource` shows it, without the head."""
+    kept = stored.resource
+    if resource is kept or (resource.version == kept.version and resource.group == kept.group):
         return item.value
-    kept = item.cache.get(resource.api_version)
-    if kept is None:
-        kept = dump(convert(load(item), stored.resource, resource), resource)
-        item.cache[resource.api_version] = kept
-    value: bytes = kept
-    return value
+    known: bytes | None = item.cache.get(resource.api_version)
+    if known is None:
+        known = item.cache[resource.api_version] = tail(convert(load(item, stored), kept, resource))
+    return known
+
+
+def whole(item: Item, stored: Stored, resource: Resource) -> bytes:
+    """The item's whole JSON as `resource` shows it."""
+    return head(resource) + value_for(item, stored, resource)
+
+
+def load(item: Item, stored: Stored) -> Obj:
+    """A fresh object in its stored version, the caller's to change."""
+    loaded: Obj = orjson.loads(head(stored.resource) + item.value)
+    return loaded
 
 
 def load_for(item: Item, stored: Stored, resource: Resource) -> Obj:
     """A fresh object as `resource` shows it."""
-    return convert(load(item), stored.resource, resource)
-
-
-def head(resource: Resource) -> bytes:
-    """What every value of a resource begins with; the items of a list go without it."""
-    start = orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})
-    return start[:-1] + b","
-
-
-def remember(item: Item, what: str, make: Callable[[], Any]) -> Any:
-    """What was derived from the item under this name, made at first need."""
-    found = item.cache.get(what)
-    if found is None:
-        found = item.cache[what] = make()
-    return found
+    return convert(load(item, stored), stored.resource, resource)

@@ -15,7 +15,7 @@ async def write_new(api: Api, stored: Stored, resource: Resource, obj: Obj) -> I
     """Raises StatusError: 409 when the name is taken, 507 when the disk is full."""
     key = stored.key(meta.namespace(obj), meta.name(obj))
     try:
-        item = await api.store.create(key, encoder(obj, stored.resource))
+        item = await api.store.create(key, encoder(obj))
     except Exists:
         raise errors.already_exists(resource, meta.name(obj)) from None
     except StoreError as error:
@@ -27,7 +27,7 @@ async def write_new(api: Api, stored: Stored, resource: Resource, obj: Obj) -> I
 async def write_changed(api: Api, stored: Stored, resource: Resource, obj: Obj, expected: int) -> Item:
     """Raises Conflict (of the store) when the object changed since `expected`: the caller may compute it anew."""
     return await _settled(
-        api.store.update(stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj, stored.resource), expected),
+        api.store.update(stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj), expected),
         stored,
         obj,
     )
@@ -36,7 +36,7 @@ async def write_changed(api: Api, stored: Stored, resource: Resource, obj: Obj, 
 async def write_gone(api: Api, stored: Stored, resource: Resource, obj: Obj, expected: int) -> Item:
     """Remove the object; its last state is `obj`. Raises as `write_changed`."""
     return await _settled(
-        api.store.delete(stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj, stored.resource), expected),
+        api.store.delete(stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj), expected),
         stored,
         obj,
     )

@@ -174,7 +174,7 @@ async def test_dry_runs_and_refusals(lab: Cluster) -> None:
 
 async def test_watching(lab: Cluster) -> None:
     await lab.ok("create configmap a --from-literal=x=1")
-    code, out, _ = await lab.run("get cm -w --request-timeout=1s")
+    _, out, _ = await lab.run("get cm -w --request-timeout=1s")
     lines = out.splitlines()
     assert lines[0].split() == ["NAME", "DATA", "AGE"]
     assert lines[1].split()[:2] == ["a", "1"]
@@ -195,6 +195,6 @@ async def test_node_work(lab: Cluster) -> None:
     pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: n1, containers: [{name: c, image: i}]}\n"
     await lab.ok("create -f -", pod)
     assert "Non-terminated Pods:          (1 in total)" in await lab.ok("describe node n1")
-    code, _, error = await lab.run("drain n1 --force --timeout=1s")
-    assert "evicting pod default/p" in error + _
+    _, out, error = await lab.run("drain n1 --force --timeout=1s")
+    assert "evicting pod default/p" in error + out
     assert "deletionTimestamp" in (await get(lab, "pod p"))["metadata"]

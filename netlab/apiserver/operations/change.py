@@ -55,8 +55,8 @@ async def _change_once(
     api: Api, request: Request, resource: Resource, stored: Stored, current: Item, transform: Transform
 ) -> Item | Obj:
     info, dry = request.info, dry_run(request)
-    old = load(current)
-    wanted = transform(convert(load(current), stored.resource, resource))
+    old = load(current, stored)
+    wanted = transform(convert(load(current, stored), stored.resource, resource))
     if meta.name(wanted) != info.name:
         why = f"the name of the object ({meta.name(wanted)}) does not match the name on the URL ({info.name})"
         raise errors.bad_request(why)

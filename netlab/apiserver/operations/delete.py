@@ -24,7 +24,7 @@ async def delete(api: Api, request: Request, resource: Resource) -> Answer:
     stored, info = api.stored(resource), request.info
     item, removed = await delete_key(api, request, resource, stored.key(info.namespace, info.name), wish)
     if removed and stored.collection not in lifecycle.RETURNED_WHEN_DELETED:
-        obj = item if not isinstance(item, Item) else load(item)
+        obj = item if not isinstance(item, Item) else load(item, stored)
         details: Obj = {"name": info.name, "kind": resource.plural, "uid": meta.uid(obj)}
         if resource.group:
             details["group"] = resource.group
@@ -97,10 +97,11 @@ async def delete_key(
 async def _delete_once(
     api: Api, request: Request, resource: Resource, current: Item, wish: Deletion
 ) -> tuple[Item | Obj, bool]:
-    stored, obj = api.stored(resource), load(current)
+    stored = api.stored(resource)
+    obj = load(current, stored)
     name, namespace = meta.name(obj), meta.namespace(obj)
     _check_preconditions(resource, name, obj, wish)
-    old = load(current)
+    old = load(current, stored)
     attributes = Attributes("DELETE", stored.resource, "", namespace, name, None, old, request.user, wish.dry_run)
     api.admission.mutate(api, attributes)
     api.admission.validate(api, attributes)

@@ -23,15 +23,15 @@ async def bind(api: Api, request: Request, resource: Resource) -> Answer:
         raise errors.bad_request("name in URL does not match name in Binding object")
     target = body.get("target") or {}
     _check(info.name, target)
-    key = api.stored(pods).key(info.namespace, info.name)
-    current = api.store.latest(key)
+    stored = api.stored(pods)
+    current = api.store.latest(stored.key(info.namespace, info.name))
     if current is None:
         raise errors.not_found(pods, info.name)
-    pod = load(current)
+    pod = load(current, stored)
     _assign(pods, pod, body, str(target.get("name", "")), meta.now_rfc3339(api.clock))
     if not dry_run(request):
         try:
-            await write_changed(api, api.stored(pods), pods, pod, current.revision)
+            await write_changed(api, stored, pods, pod, current.revision)
         except (Conflict, NotFound):
             raise errors.conflict(pods, info.name) from None
     return json_response(errors.success(code=201), 201)

@@ -20,11 +20,12 @@ async def evict(api: Api, request: Request, resource: Resource) -> Answer:
     info = request.info
     if meta.name(body) not in ("", info.name):
         raise errors.bad_request("name in URL does not match name in Eviction object")
-    key = api.stored(resource).key(info.namespace, info.name)
+    stored = api.stored(resource)
+    key = stored.key(info.namespace, info.name)
     current = api.store.latest(key)
     if current is None:
         raise errors.not_found(resource, info.name)
-    pod = load(current)
+    pod = load(current, stored)
     options = body.get("deleteOptions") or {}
     dry = dry_run(request, options.get("dryRun")) or dry_run(request)
     if not _ignores_budgets(pod):
@@ -56,7 +57,7 @@ async def _ask_budget(api: Api, pod: Obj, dry: bool) -> None:
         latest = api.store.latest(item.key)
         if latest is None:
             continue
-        budget = load(latest)
+        budget = load(latest, stored)
         if labels.from_label_selector(meta.get(budget, "spec", "selector")).matches(meta.labels(pod)):
             matching.append((latest, budget))
     if not matching:

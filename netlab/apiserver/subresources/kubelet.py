@@ -68,10 +68,11 @@ def _stream(
 
 
 def _pod(api: Api, request: Request, resource: Resource) -> Obj:
-    item = api.store.get(api.stored(resource).key(request.info.namespace, request.info.name))
+    stored = api.stored(resource)
+    item = api.store.get(stored.key(request.info.namespace, request.info.name))
     if item is None:
         raise errors.not_found(resource, request.info.name)
-    return load(item)
+    return load(item, stored)
 
 
 def _container(pod: Obj, asked: str, resource: Resource, missing: str) -> str:

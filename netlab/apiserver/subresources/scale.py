@@ -40,9 +40,9 @@ async def serve(api: Api, request: Request, resource: Resource) -> Answer:
 
     # for the strategy this is an update of the spec
     asked, request.info = request.info, replace(request.info, subresource="")
-    changed, _ = await changed_item(api, request, resource, rescale)
+    changed, stored = await changed_item(api, request, resource, rescale)
     request.info = asked
-    return json_response(scale_of(load(changed) if isinstance(changed, Item) else changed))
+    return json_response(scale_of(load(changed, stored) if isinstance(changed, Item) else changed))
 
 
 def _wanted(request: Request) -> Callable[[Obj], Obj]:

@@ -14,10 +14,11 @@ _LONGEST = 1 << 32
 
 async def create(api: Api, request: Request, resource: Resource) -> Answer:
     body, info = decode_loose(request), request.info
-    item = api.store.get(api.stored(resource).key(info.namespace, info.name))
+    stored = api.stored(resource)
+    item = api.store.get(stored.key(info.namespace, info.name))
     if item is None:
         raise errors.not_found(resource, info.name)
-    account = load(item)
+    account = load(item, stored)
     spec = body.setdefault("spec", {})
     seconds = spec.get("expirationSeconds") or _HOUR
     _check(seconds)

@@ -3,7 +3,7 @@
 from typing import Literal, Protocol
 
 from netlab.apiserver.selection import Selection
-from netlab.apiserver.storage import Stored, value_for
+from netlab.apiserver.storage import Stored, whole
 from netlab.apiserver.wire import frames
 from netlab.apiserver.wire.message import Sink
 from netlab.store import Event, Item
@@ -20,7 +20,7 @@ class Frames(Protocol):
 
 
 def plain(item: Item, stored: Stored, selection: Selection) -> bytes:
-    return value_for(item, stored, selection.resource)
+    return whole(item, stored, selection.resource)
 
 
 class Channel:
