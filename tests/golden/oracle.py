@@ -35,8 +35,8 @@ def resource_of(path: str) -> tuple[Resource, str]:
     return found, namespace
 
 
-def admit_create(raw: bytes, path: str) -> Answer:
-    """(code, Status or the object as it would be stored)."""
+def admit_create(raw: bytes, path: str, existing: frozenset[str] = frozenset()) -> Answer:
+    """(code, Status or the object as it would be stored); `existing` are the namespaces that are there already."""
     resource, namespace = resource_of(path)
     try:
         obj, _ = decoding.decode(raw, resource, "Strict")
@@ -51,6 +51,8 @@ def admit_create(raw: bytes, path: str) -> Answer:
         if found:
             causes = [one.cause() for one in found]
             raise errors.invalid(resource.kind, obj["metadata"].get("name", ""), causes, group=resource.group)
+        if resource.kind == "Namespace" and obj["metadata"]["name"] in existing:
+            raise errors.already_exists(resource, obj["metadata"]["name"])
     except errors.StatusError as error:
         return error.code, error.status
     return 201, obj
@@ -64,10 +66,16 @@ def normal(obj: Obj) -> Obj:
     return admission.normal(found)
 
 
-def differences(case: Obj) -> list[str]:
+def namespaces_of(cases: list[Obj]) -> frozenset[str]:
+    """The namespaces that the recorded requests were made in: they existed."""
+    found = {resource_of(case["path"])[1] for case in cases}
+    return frozenset(found - {""})
+
+
+def differences(case: Obj, existing: frozenset[str] = frozenset()) -> list[str]:
     """What of the recorded answer is not so here; empty when all agrees."""
     want = case["want"]
-    code, got = admit_create(json.dumps(case["req"]).encode(), case["path"])
+    code, got = admit_create(json.dumps(case["req"]).encode(), case["path"], existing)
     if code != want["code"]:
         text = got.get("message", "") if code != 201 else ""
         return [f"code {code}, wanted {want['code']}", f"  got:  {text}", f"  want: {want.get('msg')}"]
@@ -115,13 +123,15 @@ def main() -> None:
     only = args[1] if len(args) > 1 else ""
     total: Counter[str] = Counter()
     good: Counter[str] = Counter()
-    for case in load(Path(args[0])):
+    cases = load(Path(args[0]))
+    existing = namespaces_of(cases)
+    for case in cases:
         kind = case["path"].rpartition("/")[2]
         if only and kind != only:
             continue
         total[kind] += 1
         try:
-            found = differences(case)
+            found = differences(case, existing)
         except Exception as error:
             found = [f"raised {error!r}"]
             if "-x" in sys.argv:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from netlab.api.types import Obj
 
+_METRICS = "autoscaling.alpha.kubernetes.io/metrics"
+
 
 def autoscaler_v1(obj: Obj) -> None:
-    """At least one replica."""
+    """At least one replica; 80 % CPU unless other metrics are given (v1 keeps those in an annotation)."""
     obj["spec"].setdefault("minReplicas", 1)
+    if _METRICS not in (obj["metadata"].get("annotations") or ()):
+        obj["spec"].setdefault("targetCPUUtilizationPercentage", 80)
 
 
 def autoscaler_v2(obj: Obj) -> None:

@@ -17,8 +17,8 @@ def endpoint_slice(obj: Obj) -> None:
 def ingress_class(obj: Obj) -> None:
     """Parameters are cluster-scoped."""
     parameters = obj["spec"].get("parameters")
-    if parameters is not None:
-        parameters.setdefault("scope", "Cluster")
+    if parameters is not None and parameters.get("scope") is None:
+        parameters["scope"] = "Cluster"
 
 
 def network_policy(obj: Obj) -> None:

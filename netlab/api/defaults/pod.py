@@ -101,8 +101,8 @@ def _handler(obj: Obj) -> None:
         if not http.get("scheme"):
             http["scheme"] = "HTTP"
     grpc = obj.get("grpc")
-    if grpc is not None:
-        grpc.setdefault("service", "")
+    if grpc is not None and grpc.get("service") is None:
+        grpc["service"] = ""
 
 
 def field_ref(obj: Obj | None) -> None:

@@ -79,7 +79,7 @@ def job(obj: Obj) -> None:
         spec["backoffLimit"] = _MAX_INT32 if "backoffLimitPerIndex" in spec else 6
     labels = spec["template"]["metadata"].get("labels")
     if labels and not obj["metadata"].get("labels"):
-        obj["metadata"]["labels"] = dict(labels)
+        obj["metadata"]["labels"] = labels  # the same map on purpose: what the strategy adds shows in both, as upstream
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)

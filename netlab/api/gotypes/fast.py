@@ -40,8 +40,9 @@ def was_empty(value: Obj, key: str) -> bool:
 
 
 Decoder = Callable[[Any], Any]
-_Entry = tuple[type, Decoder | None, bool]
-"""(JSON type, decoder or None, whether an empty value is kept). `object` accepts any JSON type."""
+_Entry = tuple[type, Decoder | None, int]
+"""(JSON type, decoder or None, what becomes of an empty value). `object` accepts any JSON type."""
+_DROP, _KEEP, _NULL = 0, 1, 2
 
 _MAP = re.compile(r"map\[([^\]]+)\](.+)")
 _INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1), "int": (-(2**63), 2**63 - 1)}
@@ -232,7 +233,9 @@ def written_when_zero(field: Field) -> bool:
 
 def _entry(field: Field) -> _Entry:
     expected, decode = json_type(field.type), decoder(field.type)
-    keep = field.type.startswith("*") or written_when_zero(field)
+    keep = _KEEP if field.type.startswith("*") or written_when_zero(field) else _DROP
+    if keep and expected is list and not field.owner.startswith("apiextensions/"):
+        keep = _NULL  # stored as protobuf, where an empty list is none (custom resource definitions are stored as JSON)
     return expected, None if decode is _any else decode, keep
 
 
@@ -262,7 +265,7 @@ def _struct(name: str) -> Decoder:
                     value[key] = changed
                     if changed:
                         continue
-            if not keep and not one:
+            if not one and keep != _KEEP:
                 dead = [key] if dead is None else [*dead, key]
         empty: list[str] | None = None
         if dead is not None:

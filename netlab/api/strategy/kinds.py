@@ -134,7 +134,7 @@ def _job_create(job: Obj) -> None:
     selector = spec.setdefault("selector", {})
     matched = selector.setdefault("matchLabels", {})
     matched.setdefault("batch.kubernetes.io/controller-uid", uid)
-    if not job["metadata"].get("labels"):
+    if job["metadata"].get("labels") is labels or not job["metadata"].get("labels"):
         job["metadata"]["labels"] = dict(labels)
 
 

@@ -142,9 +142,9 @@ def _completion_mode(spec: Obj, field: str) -> list[FieldError]:
             detail = "must be less than or equal to 100000 when completion mode is Indexed"
             found.append(invalid(f"{field}.parallelism", spec["parallelism"], detail))
     else:
-        for key in ("backoffLimitPerIndex", "maxFailedIndexes"):
-            if key in spec:
-                found.append(invalid(f"{field}.{key}", spec[key], "requires indexed completion mode"))
+        detail = "requires indexed completion mode"
+        keys = [key for key in ("backoffLimitPerIndex", "maxFailedIndexes") if key in spec]
+        found += [invalid(f"{field}.{key}", spec[key], detail) for key in keys]
     return found
 
 

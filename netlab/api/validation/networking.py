@@ -108,12 +108,9 @@ def _path(given: Obj, field: str) -> list[FieldError]:
     if kind in ("Exact", "Prefix"):
         if not path.startswith("/"):
             found.append(absolute)
-        for bad in _BAD_SEQUENCES:
-            if bad in path:
-                found.append(invalid(f"{field}.path", path, f"must not contain '{bad}'"))
-        for bad in _BAD_SUFFIXES:
-            if path.endswith(bad):
-                found.append(invalid(f"{field}.path", path, f"cannot end with '{bad}'"))
+        wrong = [f"must not contain '{bad}'" for bad in _BAD_SEQUENCES if bad in path]
+        wrong += [f"cannot end with '{bad}'" for bad in _BAD_SUFFIXES if path.endswith(bad)]
+        found += each(f"{field}.path", path, wrong)
     elif kind == "ImplementationSpecific":
         if path and not path.startswith("/"):
             found.append(absolute)

@@ -50,10 +50,10 @@ def _limit_names(limit: Obj, kind: str, field: str) -> list[FieldError]:
             if limit.get(part):
                 found.append(forbidden(f"{field}.{part}", "may not be specified when `type` is 'Pod'"))
             continue
-        if part == "maxLimitRequestRatio" and kind == "PersistentVolumeClaim":
-            if "storage" not in (limit.get("min") or ()) and "storage" not in (limit.get("max") or ()):
-                detail = "either minimum or maximum storage value is required, but neither was provided"
-                found.append(required(f"{field}.limits", detail))
+        bounded = "storage" in (limit.get("min") or ()) or "storage" in (limit.get("max") or ())
+        if part == "maxLimitRequestRatio" and kind == "PersistentVolumeClaim" and not bounded:
+            detail = "either minimum or maximum storage value is required, but neither was provided"
+            found.append(required(f"{field}.limits", detail))
         for name in limit.get(part) or ():
             found += rule(name, f"{field}.{part}[{name}]")
     return found
@@ -78,10 +78,10 @@ def _limit_values(limit: Obj, key: str, kind: str, field: str) -> list[FieldErro
     ordered(low, default, "default", low, ("min", "default"))
     ordered(default, high, "default", high, ("default", "max"))
     found += _ratio(limit, key, low, high, field)
-    if default is not None and request is not None and not resources.overcommit_allowed(key):
-        if value(default) != value(request):
-            detail = f"default value {default} must equal to defaultRequest value {request} in {key}"
-            found.append(invalid(f"{field}.defaultRequest[{key}]", go_quantity(request), detail))
+    both = default is not None and request is not None and not resources.overcommit_allowed(key)
+    if both and default is not None and request is not None and value(default) != value(request):
+        detail = f"default value {default} must equal to defaultRequest value {request} in {key}"
+        found.append(invalid(f"{field}.defaultRequest[{key}]", go_quantity(request), detail))
     return found
 
 
@@ -172,8 +172,8 @@ def _scope_selector(spec: Obj, hard: list[str]) -> list[FieldError]:
                 found.append(invalid(field, shown, "unsupported scope applied to resource"))
         if scope in _SCOPES and scope != "PriorityClass" and operator != "Exists":
             detail = (
-                "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
-                "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
+                "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, "
+                "ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
                 "ResourceQuotaScopeCrossNamespacePodAffinity"
             )
             found.append(invalid(f"{field}.operator", operator, detail))
