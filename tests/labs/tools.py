@@ -110,7 +110,8 @@ def processes_of(namespace: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if os.readlink(entry / "ns" / "pid") == namespace:
+                ended = (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+                if not ended and os.readlink(entry / "ns" / "pid") == namespace:
                     found.append(int(entry.name))
             except OSError:
                 continue
