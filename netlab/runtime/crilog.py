@@ -70,6 +70,14 @@ class LogFile:
         except OSError:
             self.close()
 
+    def open(self) -> None:
+        """A container that writes nothing has an empty log, not none."""
+        if self.path and self._fd < 0:
+            try:
+                self._open()
+            except OSError:
+                self.close()
+
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
@@ -100,6 +108,7 @@ class Pump:
         for name, fd in self._streams.items():
             os.set_blocking(fd, False)
             self._loop.add_reader(fd, self._readable, name)
+        log.open()
         if not self._streams:
             self._finish()
 

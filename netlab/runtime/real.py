@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from netlab.runtime import containers, records
+from netlab.runtime import containers, pausebinary, records
 from netlab.runtime.contract import (
     ContainerConfig,
     ContainerEvent,
@@ -195,11 +195,11 @@ class SandboxRuntime:
         shm = containers.SHM / id_
         shm.mkdir(mode=0o1777, parents=True)
         shm.chmod(0o1777)
-        target, via = catalog.TARGETS["pause"]
+        program = pausebinary.ensure()
         spec = ProcessSpec(
             id=records.process_id(records.SANDBOX, config.node, id_),
-            target=target,
-            via=via,
+            argv=(program,) if program else (),
+            target=None if program else catalog.TARGETS["pause"][0],
             hostname=config.hostname or None,
             join={"net": config.netns},
             new=frozenset({"uts", "ipc", "pid"} if config.share_pids else {"uts", "ipc"}),

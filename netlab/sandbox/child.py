@@ -64,25 +64,15 @@ def run(spec: Spec, files: Files) -> NoReturn:
 
 
 def tell(report: int, stage: str, error: BaseException) -> None:
-    code = error.errno or 0 if isinstance(error, OSError) else 0
-    message = str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.args and len(error.args) > 1 and not error.strerror:
-        message = str(error.args[1])
-    if isinstance(error, StageError):
-        message = error.text
+    code, message = 0, f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        code = error.errno or 0
+        message = (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
     try:
         with socket.socket(fileno=report) as sock:
             wire.send(sock, wire.encode({"stage": stage, "errno": code, "message": message}))
     except OSError:
         pass
-
-
-class StageError(OSError):
-    """An error whose text is complete as it is."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(code, text)
-        self.text = text
 
 
 def reset_signals() -> None:
@@ -254,7 +244,7 @@ def change_directory(spec: Spec) -> None:
         os.chdir(cwd)
     except OSError as error:
         text = f'chdir to cwd ("{cwd}") set in config.json failed: {go_error(error)}'
-        raise StageError(error.errno or 0, text) from None
+        raise OSError(error.errno or 0, text) from None
 
 
 def change_user(spec: Spec) -> None:
@@ -275,7 +265,7 @@ def change_user(spec: Spec) -> None:
                     f"user id {uid} or group id {gid} is not mapped into this lab: it has only the ids that the user "
                     "was given in /etc/subuid and /etc/subgid (see klab doctor)"
                 )
-                raise StageError(errno.EINVAL, text) from None
+                raise OSError(errno.EINVAL, text) from None
             raise
     if mask is not None:
         set_capabilities(0 if user and user[0] else mask)
@@ -288,7 +278,7 @@ def set_groups(groups: list[int]) -> None:
         os.setgroups(groups)
     except PermissionError:
         if groups:  # a single-id map forbids setgroups; an empty list is what we have then
-            raise StageError(errno.EPERM, "supplemental groups need subordinate ids (see klab doctor)") from None
+            raise OSError(errno.EPERM, "supplemental groups need subordinate ids (see klab doctor)") from None
 
 
 # -- the program ------------------------------------------------------------------------------------------------------
@@ -307,7 +297,7 @@ def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     try:
         os.execve(program, argv, env)
     except OSError as error:
-        raise StageError(error.errno or 0, f"exec {program}: {go_error(error)}") from None
+        raise OSError(error.errno or 0, f"exec {program}: {go_error(error)}") from None
 
 
 def look_path(name: str, path: str) -> str:
@@ -317,11 +307,11 @@ def look_path(name: str, path: str) -> str:
         try:
             mode = os.stat(name).st_mode
         except OSError as error:
-            raise StageError(error.errno or 0, f"exec: {quoted}: stat {name}: {go_error(error)}") from None
+            raise OSError(error.errno or 0, f"exec: {quoted}: stat {name}: {go_error(error)}") from None
         if stat.S_ISDIR(mode):
-            raise StageError(errno.EISDIR, f"exec: {quoted}: is a directory")
+            raise OSError(errno.EISDIR, f"exec: {quoted}: is a directory")
         if not mode & 0o111:
-            raise StageError(errno.EACCES, f"exec: {quoted}: permission denied")
+            raise OSError(errno.EACCES, f"exec: {quoted}: permission denied")
         return name
     for directory in path.split(":"):
         candidate = f"{directory or '.'}/{name}"
@@ -331,7 +321,7 @@ def look_path(name: str, path: str) -> str:
             continue
         if stat.S_ISREG(mode) and mode & 0o111:
             return candidate
-    raise StageError(errno.ENOENT, f"exec: {quoted}: executable file not found in $PATH")
+    raise OSError(errno.ENOENT, f"exec: {quoted}: executable file not found in $PATH")
 
 
 def find(target: str) -> Any:

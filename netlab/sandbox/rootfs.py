@@ -148,7 +148,7 @@ def virtual(kind: str, target: str, entry: MountData) -> None:
     if kind == "tmpfs":
         flags = MS_NOSUID | MS_NODEV
     try:
-        mount(kind, target, kind, flags, entry.get("options") or None)
+        mount(kind, target, kind, flags, None if kind == "proc" else entry.get("options") or None)
     except PermissionError:
         # Something of the machine's own /proc or /sys is masked: the kernel then refuses a fresh one. Show that one.
         if kind not in ("proc", "sysfs"):

@@ -242,8 +242,8 @@ def main(*arguments: str) -> int:
     import signal
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # PID 1 has no default action
-    signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(2))  # as a Go program that is PID 1
+    signal.signal(signal.SIGINT, lambda *_: os._exit(2))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
         write(1, _help())
         return 0
