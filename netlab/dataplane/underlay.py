@@ -7,7 +7,7 @@ the pairs of a lab would overflow it, the segments' addresses, which are all kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from netlab.dataplane.model import Address, Hop, Link, Neighbour, NodeState, Route, Sysctl
 from netlab.dataplane.shaping import Shaping
@@ -53,7 +53,7 @@ def sysctls(*, forwards: bool) -> tuple[Sysctl, ...]:
         Sysctl("net.ipv4.ip_forward", str(int(forwards))),
         Sysctl("net.ipv4.conf.all.rp_filter", "0"),
         Sysctl("net.ipv4.conf.default.rp_filter", "0"),
-        Sysctl("net.ipv4.fib_multipath_hash_policy", "1", optional=True),
+        Sysctl("net.ipv4.fib_multipath_hash_policy", "1"),
         Sysctl("net.ipv6.conf.default.addr_gen_mode", "1", optional=True),
     )
 
@@ -83,16 +83,22 @@ def _neighbours(topology: Topology) -> Mapping[str, list[Neighbour]]:
     if pairs <= ARP_PAIRS:
         return found
     hubs = {node.name for node in topology.control_planes} | {router.name for router in topology.routers}
+    known: dict[tuple[str, str], Neighbour] = {}  # most interfaces are called alike, so most entries are equal
     for segment in topology.segments:
         for end, others in _pairs(segment, hubs if pairs > ALL_PAIRS else set(topology.names)):
             entries = found.setdefault(end.node, [])
-            entries += [Neighbour(end.interface, other.ip, other.mac) for other in others if other.ip and other.mac]
+            for other in others:
+                if other.ip and other.mac:
+                    key = (end.interface, other.ip)
+                    if key not in known:
+                        known[key] = Neighbour(end.interface, other.ip, other.mac)
+                    entries.append(known[key])
     return found
 
 
-def _pairs(segment: Segment, hubs: Iterable[str]) -> Iterable[tuple[Attachment, Sequence[Attachment]]]:
+def _pairs(segment: Segment, hubs: Set[str]) -> Iterable[tuple[Attachment, Sequence[Attachment]]]:
     """Each attachment with the others it is to know: hubs know all, the others know the hubs."""
     central = [end for end in segment.attachments if end.node in hubs]
     for end in segment.attachments:
-        known = segment.attachments if end in central else central
+        known = segment.attachments if end.node in hubs else central
         yield end, [other for other in known if other is not end]

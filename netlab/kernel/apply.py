@@ -62,7 +62,7 @@ class _Application:
         except KernelError as problem:
             if not (step.op == "del" and problem.errno in GONE):
                 self.failures.append((step, problem))
-        if isinstance(step.object, Link):
+        if isinstance(step.object, Link) and step.op != "change":
             self._indexes.pop(step.object.name, None)
             self._new.add(step.object.name)
 

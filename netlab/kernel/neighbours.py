@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from netlab.dataplane.model import Fdb, Neighbour
 from netlab.kernel import netlink as nl
 from netlab.kernel import rtnl as rt
@@ -13,8 +15,13 @@ _REPLACE = nl.NLM_F_CREATE | nl.NLM_F_REPLACE
 def add(neighbour: Neighbour, index: Index) -> bytes:
     """Write an entry, over one that may be there."""
     body = rt.NDMSG.pack(rt.AF_INET, index(neighbour.dev), rt.NEIGHBOUR_NUMBERS[neighbour.state], 0, 0)
-    attributes = (nl.attr(rt.NDA_DST, nl.ip_bytes(neighbour.ip)), nl.attr(rt.NDA_LLADDR, nl.mac_bytes(neighbour.mac)))
-    return nl.message(rt.RTM_NEWNEIGH, _REPLACE, body, *attributes)
+    return nl.message(rt.RTM_NEWNEIGH, _REPLACE, body, _pair(neighbour.ip, neighbour.mac))
+
+
+@lru_cache(maxsize=4096)
+def _pair(ip: str, mac: str) -> bytes:
+    """Where many machines know each other, each pair is written once per machine."""
+    return nl.attr(rt.NDA_DST, nl.ip_bytes(ip)) + nl.attr(rt.NDA_LLADDR, nl.mac_bytes(mac))
 
 
 def delete(neighbour: Neighbour, index: Index) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from netlab.dataplane.diff import diff
 from netlab.dataplane.model import Link as Device
-from netlab.dataplane.model import NodeState
+from netlab.dataplane.model import NodeState, Plan, Step
 from netlab.dataplane.shaping import Shaping
 from netlab.dataplane.underlay import shaping, sysctls, underlay
 from netlab.kernel import features, links, netns, qdisc, veth
@@ -75,10 +75,11 @@ def ensure(topology: Topology) -> Spaces:
 def configure(ns: NetNs, wanted: NodeState, *, fresh: bool) -> None:
     """Bring a machine to its state. `fresh`: it was just made, so what it has is known without asking."""
     if fresh:
-        have = NodeState(links=tuple(replace(link, up=False) for link in wanted.links), sysctls=wanted.sysctls)
+        down = ((link, replace(link, up=False)) for link in wanted.links)
+        up = tuple(Step("change", link, "devices of a new namespace are down", old=old) for link, old in down)
+        plan = Plan(up) + Plan.adding((*wanted.addresses, *wanted.routes, *wanted.neighbours), "the topology says so")
     else:
-        have = observe(ns, sysctls=[sysctl.name for sysctl in wanted.sysctls])
-    plan = diff(have, wanted)
+        plan = diff(observe(ns, sysctls=[sysctl.name for sysctl in wanted.sysctls]), wanted)
     if plan:
         apply(ns, plan)
 
