@@ -247,7 +247,6 @@ PROGRAMS: tuple[tuple[str, tuple[str, ...], str, str, Literal["required", "featu
     ("ip", ("-V",), "everything", "iproute2", "required"),
     ("mnexec", ("-v",), "Mininet (nodes, switches, links)", "mininet", "required"),
     ("iptables", ("--version",), "Services in iptables mode, masquerade", "iptables", "required"),
-    ("nft", ("--version",), "Services in nftables mode, traces", "nftables", "feature"),
     ("kubectl", (), "talking to the cluster", "kubernetes-client", "feature"),
     ("busybox", (), "the busybox image, and tools in every other one", "busybox-static", "feature"),
     ("nginx", (), "the nginx image", "nginx-light", "feature"),

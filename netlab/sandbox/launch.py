@@ -56,6 +56,7 @@ def launch(
     zygote: Sequence[str] = (),
     preload: Sequence[str] = (),
     keep: Iterable[Path] = (),
+    user_namespace: bool | None = None,
     timeout: float = 10.0,
 ) -> Launched:
     """Make the namespaces and PID 1, which starts `main` (labd, …) and keeps `fds` by name ("api", "control").
@@ -63,7 +64,8 @@ def launch(
     Returns when PID 1 answers; it is then a process of its own, in its own session, with its output in
     `<state>/logs/init.log`. Should the caller die before that, nothing is left. `zygote`: modules that the fork
     server imports, in order ("via zygote" processes wait for them); `preload`: light ones that PID 1 imports itself.
-    `keep`: directories to keep visible should they lie below /run. Raises LabRunning and LaunchError.
+    `keep`: directories to keep visible should they lie below /run. `user_namespace`: None means where privileges are
+    missing. Raises LabRunning and LaunchError.
     """
     lab.create()
     lock = _lock(lab)
@@ -74,7 +76,7 @@ def launch(
         config = {
             "name": lab.name,
             "socket": str(INIT_SOCKET),
-            "user_namespace": not own,
+            "user_namespace": not own if user_namespace is None else user_namespace,
             "fds": held,
             "lock_fd": lock,
             "keep": [str(p) for p in _kept(lab, keep)],

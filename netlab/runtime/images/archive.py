@@ -171,7 +171,8 @@ def _decompressed(layer: Path) -> IO[bytes]:
     magic = stream.read(4)
     stream.seek(0)
     if magic[:2] == b"\x1f\x8b":
-        return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+        stream.close()
+        return cast(IO[bytes], gzip.open(layer))
     if magic == b"\x28\xb5\x2f\xfd":
         return _zstd(stream)
     return stream

@@ -87,6 +87,7 @@ class DirectoryStore:
         base = base or ("empty" if rootfs else "host")
         if base not in BASES:
             raise BadImage(f"no base {base!r}: there are {', '.join(BASES)}")
+        reference = str(parse(name))
         variables = dict(env)
         variables.setdefault("PATH", catalog.PATH if base == "host" else catalog.REAL_PATH)
         with self.building() as place:
@@ -100,7 +101,7 @@ class DirectoryStore:
                 _copy(source, root / target.lstrip("/"))
             image = Image(
                 id="",
-                names=(str(parse(name)),),
+                names=(reference,),
                 kind="loaded",
                 entrypoint=tuple(entrypoint),
                 cmd=tuple(cmd),
