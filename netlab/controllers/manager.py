@@ -34,6 +34,8 @@ CONTROLLERS: dict[str, str] = {
     "endpoints": "netlab.controllers.endpoints:EndpointsController",
     "node-lifecycle": "netlab.controllers.node_lifecycle:NodeLifecycleController",
     "taint-eviction": "netlab.controllers.taint_eviction:TaintEvictionController",
+    "daemonset": "netlab.controllers.daemonset:DaemonSetController",
+    "statefulset": "netlab.controllers.statefulset:StatefulSetController",
     "endpointslicemirroring": "netlab.controllers.endpointslice_mirroring:MirroringController",
     "replicationcontroller": "netlab.controllers.replicaset:ReplicationControllerController",
     "namespace": "netlab.controllers.namespace:NamespaceController",
