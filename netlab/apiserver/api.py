@@ -11,8 +11,9 @@ from netlab.apiserver.allocation import Allocation
 from netlab.apiserver.authn import Authenticator
 from netlab.apiserver.authz import Authorizer
 from netlab.apiserver.config import ApiServerConfig
+from netlab.apiserver.listing import ListCache
 from netlab.apiserver.pki import Pki
-from netlab.apiserver.storage import Storage, Stored, load
+from netlab.apiserver.storage import Storage, Stored, shared
 from netlab.apiserver.watching import Hubs
 from netlab.store import Store
 
@@ -30,6 +31,7 @@ class Api:
     allocation: Allocation
     authenticator: Authenticator
     authorizer: Authorizer
+    lists: ListCache
     registry: Registry = BUILTIN
     clock: Callable[[], float] = time.time
     started: float = field(default_factory=time.time)
@@ -38,19 +40,19 @@ class Api:
         return self.storage.of(resource)
 
     def read(self, api_version: str, kind: str, namespace: str, name: str) -> Obj | None:
-        """The durable object in its stored version, or None."""
+        """The durable object in its stored version, or None. It is shared: the caller may not change it."""
         resource = self.registry.by_kind(api_version, kind)
         if resource is None:
             return None
         stored = self.stored(resource)
         item = self.store.get(stored.key(namespace, name))
-        return load(item, stored) if item is not None else None
+        return shared(item, stored) if item is not None else None
 
     def read_all(self, api_version: str, kind: str, namespace: str) -> list[Obj]:
-        """The durable objects of a kind, in one namespace or (empty) in all."""
+        """The durable objects of a kind, in one namespace or (empty) in all; shared, as those of `read`."""
         resource = self.registry.by_kind(api_version, kind)
         if resource is None:
             return []
         stored = self.stored(resource)
         where = namespace if stored.resource.namespaced else ""
-        return [load(item, stored) for item in self.store.list(stored.collection, where).items]
+        return [shared(item, stored) for item in self.store.list(stored.collection, where).items]

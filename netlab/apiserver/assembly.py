@@ -13,6 +13,7 @@ from netlab.apiserver.authz.rbac import GROUP as RBAC
 from netlab.apiserver.authz.rbac import Rbac
 from netlab.apiserver.bootstrap import bootstrap
 from netlab.apiserver.config import ApiServerConfig
+from netlab.apiserver.listing import ListCache
 from netlab.apiserver.pki import Pki, ensure_pki
 from netlab.apiserver.storage import Storage, load
 from netlab.apiserver.watching import Hubs
@@ -44,6 +45,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
         pki=pki,
         storage=Storage(BUILTIN),
         hubs=Hubs(store),
+        lists=ListCache(store),
         admission=Admission(PLUGINS),
         allocation=Allocation(config.service_cidr, config.node_port_range),
         authenticator=Authenticator(tokens, config.static_tokens, anonymous=config.anonymous),

@@ -1,6 +1,7 @@
 """Stored items to answers: the object itself, a Table, or its metadata alone; JSON or YAML."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -63,7 +64,7 @@ def many(
     if remaining:
         metadata["remainingItemCount"] = remaining
     if not how.convert and not how.yaml:
-        return Response(200, list_body(resource, stored, listing, metadata))
+        return list_response(resource, stored, listing, metadata)
     objects = [load_for(item, stored, resource) for item in listing.items]
     if how.convert == "Table":
         shown = table(resource, objects, how, request.query.get("includeObject", ""), metadata)
@@ -72,21 +73,26 @@ def many(
         items = [partial(obj, how) for obj in objects]
         shown = {"kind": kind, "apiVersion": version, "metadata": metadata, "items": items}
     else:
-        shown = orjson.loads(list_body(resource, stored, listing, metadata))
+        shown = orjson.loads(list_response(resource, stored, listing, metadata).text)
     return render(shown, how)
 
 
-def list_body(resource: Resource, stored: Stored, listing: Listing, metadata: Obj) -> bytes:
-    """A list from stored bytes: nothing is decoded; built-in items carry no kind and apiVersion, as upstream's."""
+def list_response(resource: Resource, stored: Stored, listing: Listing, metadata: Obj) -> Response:
+    """A list from stored values: nothing is decoded; built-in items carry no kind and apiVersion, as upstream's."""
     start = orjson.dumps({"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
-    values = [value_for(item, stored, resource) for item in listing.items]
+    return Response(200, start[:-1] + b',"items":[', more=(joined(resource, stored, listing.items), b"]}"))
+
+
+def joined(resource: Resource, stored: Stored, items: Sequence[Item]) -> bytes:
+    """The items of a list, encoded."""
+    if not items:
+        return b""
     before = head(resource) if resource.custom else b"{"
-    # one join, one copy: the first value gets what is before the list, the last one what is after it
-    opening = start[:-1] + b',"items":[' + (before if values else b"")
-    if not values:
-        return opening + b"]}"
-    values[0] = opening + values[0]
-    values[-1] += b"]}"
+    if resource.api_version == stored.resource.api_version:
+        values = [item.value for item in items]
+    else:
+        values = [value_for(item, stored, resource) for item in items]
+    values[0] = before + values[0]
     return (b"," + before).join(values)
 
 

@@ -14,6 +14,9 @@ from netlab.apiserver.conversion import convert
 from netlab.apiserver.storage import Stored, load
 from netlab.store import Item
 
+INDEXED = ("metadata.name", "spec.nodeName")
+"""Fields that many watchers pin, one value each: a kubelet its own pods, `wait` and mounts one object."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -50,13 +53,18 @@ def parse(resource: Resource, namespace: str, label_text: str, field_text: str) 
         raise errors.bad_request(str(error)) from None
     if namespace and chosen.requires("metadata.namespace") not in (None, namespace):
         wanted = labels.NOTHING
+    known = wanted_fields(resource)
+    for term in chosen.terms:
+        known.setdefault(term.field, term.read)
     return Selection(resource, namespace, wanted, chosen)
 
 
 def attributes(item: Item, stored: Stored, resource: Resource) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """(labels, selectable fields) of an item, read once."""
+    """(labels, those selectable fields that anybody selects on) of an item, read once."""
     known: tuple[Mapping[str, str], Mapping[str, str]] | None = item.cache.get(("attributes", resource.api_version))
-    return known or note_attributes(item, stored, resource, load(item, stored))
+    if known is not None and len(known[1]) == len(wanted_fields(resource)):
+        return known
+    return note_attributes(item, stored, resource, load(item, stored))
 
 
 def note_attributes(
@@ -66,12 +74,14 @@ def note_attributes(
     shown = convert(obj, stored.resource, resource)
     found = (
         (obj.get("metadata") or {}).get("labels") or {},
-        {name: read(shown) for name, read in _getters(resource).items()},
+        {name: read(shown) for name, read in wanted_fields(resource).items()},
     )
     item.cache[("attributes", resource.api_version)] = found
     return found
 
 
 @lru_cache(maxsize=512)
-def _getters(resource: Resource) -> dict[str, fields.Getter]:
-    return fields.supported(resource)
+def wanted_fields(resource: Resource) -> dict[str, fields.Getter]:
+    """The fields that some selector has named so far (it only grows), and those that watches are found by."""
+    supported = fields.supported(resource)
+    return {name: supported[name] for name in INDEXED if name in supported}

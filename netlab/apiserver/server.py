@@ -1,7 +1,7 @@
 """The only file with listening sockets: TLS, HTTP by aiohttp on its low-level server, and an orderly end.
 
-aiohttp's `web.Server` parses requests and writes responses; routing, errors and content are ours. A watch writes its
-frames straight to the transport. A connection that is handed on (exec, port-forward) leaves aiohttp: see `tunnel.py`.
+aiohttp's `web.Server` parses requests; routing, errors and content are ours. How answers reach the transport is in
+`transport.py`; a connection that is handed on (exec, port-forward) leaves aiohttp: see `tunnel.py`.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -21,8 +21,9 @@ from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.pki import Pki
+from netlab.apiserver.transport import Connection, HttpServer, Ready, stream
 from netlab.apiserver.tunnel import hand_on
-from netlab.apiserver.wire.message import Answer, Request, Response, Streaming, error_response
+from netlab.apiserver.wire.message import Request, Response, Streaming, error_response
 from netlab.apiserver.wire.path import parse
 
 log = logging.getLogger("netlab.apiserver")
@@ -30,6 +31,7 @@ log = logging.getLogger("netlab.apiserver")
 MAX_BODY = 3 << 20
 """Upstream's limit of a request's body."""
 _STREAMING = frozenset({"exec", "attach", "portforward", "proxy", "log"})
+_NO_QUERY: Mapping[str, str] = {}
 _MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -57,6 +59,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
             task.cancel()
         for listener in listeners:
             listener.close()
+        server.http.end_streams()
         await server.http.shutdown(1.0)
         await api.store.close()
 
@@ -91,30 +94,6 @@ def tls_context(pki: Pki) -> ssl.SSLContext:
     return context
 
 
-class TransportSink:
-    """A watch's connection, as `netlab.apiserver.wire.message.Sink`."""
-
-    __slots__ = ("_transport",)
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-
-    @property
-    def closed(self) -> bool:
-        return self._transport.is_closing()
-
-    @property
-    def buffered(self) -> int:
-        return self._transport.get_write_buffer_size()
-
-    def write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-
 class Server:
     """HTTP in front of an Api. `http` is the protocol factory, `tls` the context to listen with."""
 
@@ -122,48 +101,38 @@ class Server:
         self.api = api
         self.tls = tls_context(api.pki)
         self.kubelet_tls = _kubelet_context(api.pki)
-        self.http: web.Server = web.Server(
-            self.handle,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=300,
-            max_line_size=64 << 10,
-            max_field_size=64 << 10,
+        self.http = HttpServer(
+            self.handle, access_log=None, keepalive_timeout=300, max_line_size=64 << 10, max_field_size=64 << 10
         )
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        """One request. Mutations finish even when the client goes away: their books must stay right."""
-        query = http.query
-        watching = http.method == "GET" and query.get("watch", "") not in ("", "0", "false")
+        """One request. It runs to its end also when the client goes away: the server's books must stay right."""
+        raw_query = http.rel_url.raw_query_string
+        query = http.query if raw_query else _NO_QUERY
+        watching = bool(raw_query) and http.method == "GET" and query.get("watch", "") not in ("", "0", "false")
         info = parse(http.method, http.path, watching)
-        headers = _headers(http)
-        request = Request(info, http.method, query, http.rel_url.raw_query_string, headers)
-        transport = http.transport
-        der = _peer_certificate(transport)
-        streaming = info.subresource in _STREAMING
-        if http.method in _MUTATING and not streaming:
+        request = Request(info, http.method, query, raw_query, _headers(http))
+        connection = http.protocol
+        der = connection.peer_certificate() if isinstance(connection, Connection) else None
+        if http.method in _MUTATING and info.subresource not in _STREAMING:
             try:
                 request.body = await _read_body(http)
             except errors.StatusError as error:
-                return _plain(error_response(error))
-            found = await asyncio.shield(answer(self.api, request, der))
-        else:
-            found = await answer(self.api, request, der)
-        return await self._respond(http, found)
-
-    async def _respond(self, http: web.BaseRequest, found: Answer) -> web.StreamResponse:
+                return Ready(error_response(error), http)
+        found = await answer(self.api, request, der)
         if isinstance(found, Response):
-            return _plain(found)
+            return Ready(found, http)
         if isinstance(found, Streaming):
-            return await _stream(http, found)
+            return await stream(http, found)
         return await hand_on(http, found, self.kubelet_tls)
 
 
-def _headers(http: web.BaseRequest) -> dict[str, str]:
-    """Lower-case names; the groups of an impersonation, the one header that is repeated, on a line each."""
+def _headers(http: web.BaseRequest) -> Mapping[str, str]:
+    """aiohttp's own map, which does not mind case; the one header that is repeated gets a line for each value."""
+    if "Impersonate-User" not in http.headers and "Impersonate-Group" not in http.headers:
+        return http.headers
     found = {name.lower(): value for name, value in http.headers.items()}
-    if "impersonate-group" in found:
-        found["impersonate-group"] = "\n".join(http.headers.getall("Impersonate-Group"))
+    found["impersonate-group"] = "\n".join(http.headers.getall("Impersonate-Group", ()))
     return found
 
 
@@ -175,13 +144,6 @@ def _kubelet_context(pki: Pki) -> ssl.SSLContext:
     name = "apiserver-kubelet-client"
     context.load_cert_chain(pki.directory / f"{name}.crt", pki.directory / f"{name}.key")
     return context
-
-
-def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
-    if transport is None:
-        return None
-    connection = transport.get_extra_info("ssl_object")
-    return connection.getpeercert(True) if connection is not None else None
 
 
 async def _read_body(http: web.BaseRequest) -> bytes:
@@ -210,29 +172,6 @@ def _gunzip(body: bytes) -> bytes:
         return zlib.decompressobj(31).decompress(body, MAX_BODY)
     except zlib.error as error:
         raise errors.bad_request(f"gzip: {error}") from None
-
-
-def _plain(found: Response) -> web.Response:
-    response = web.Response(status=found.code, body=found.body)
-    response.headers["Content-Type"] = found.content_type
-    response.headers["Cache-Control"] = "no-cache, private"
-    for name, value in found.headers.items():
-        response.headers[name] = value
-    return response
-
-
-async def _stream(http: web.BaseRequest, found: Streaming) -> web.StreamResponse:
-    response = web.StreamResponse(status=200, headers={"Content-Type": found.content_type})
-    response.enable_chunked_encoding()
-    response.headers["Cache-Control"] = "no-cache, private"
-    await response.prepare(http)
-    transport = http.transport
-    if transport is None:
-        return response
-    sink = TransportSink(transport)
-    await found.run(sink)
-    # the frames went past aiohttp's writer, which ends the body itself
-    return response
 
 
 __all__ = ["Server", "serve"]

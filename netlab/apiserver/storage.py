@@ -92,6 +92,14 @@ def load(item: Item, stored: Stored) -> Obj:
     return loaded
 
 
+def shared(item: Item, stored: Stored) -> Obj:
+    """As `load`, decoded once for everybody; for small objects that are read again and again, and only read."""
+    known: Obj | None = item.cache.get("object")
+    if known is None:
+        known = item.cache["object"] = load(item, stored)
+    return known
+
+
 def load_for(item: Item, stored: Stored, resource: Resource) -> Obj:
     """A fresh object as `resource` shows it."""
     return convert(load(item, stored), stored.resource, resource)

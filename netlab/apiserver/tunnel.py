@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from netlab.api import errors
+from netlab.apiserver.transport import Ready
 from netlab.apiserver.wire.message import TakeOver, error_response
 
 _CONNECT_TIMEOUT = 5.0
@@ -29,7 +30,7 @@ async def hand_on(http: web.BaseRequest, target: TakeOver, tls: ssl.SSLContext) 
             _CONNECT_TIMEOUT,
         )
     except (OSError, TimeoutError) as error:
-        return _unreachable(target, error)
+        return _unreachable(http, target, error)
     try:
         writer.write(_request_head(http, target))
         sending = asyncio.create_task(_send_body(http, writer))
@@ -43,7 +44,7 @@ async def hand_on(http: web.BaseRequest, target: TakeOver, tls: ssl.SSLContext) 
         finally:
             sending.cancel()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-        return _unreachable(target, error)
+        return _unreachable(http, target, error)
     finally:
         writer.close()
 
@@ -173,7 +174,7 @@ async def _drained(transport: asyncio.Transport) -> None:
         await asyncio.sleep(0.005)
 
 
-def _unreachable(target: TakeOver, error: Exception) -> web.Response:
+def _unreachable(http: web.BaseRequest, target: TakeOver, error: Exception) -> web.StreamResponse:
     """Upstream's words for a node that does not answer."""
     url = f"{'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path.partition('?')[0]}"
     if isinstance(error, TimeoutError):
@@ -182,5 +183,4 @@ def _unreachable(target: TakeOver, error: Exception) -> web.Response:
         why = f"dial tcp {target.host}:{target.port}: connect: {(error.strerror or str(error)).lower()}"
     else:
         why = "EOF"
-    found = error_response(errors.internal(f'error dialing backend: Get "{url}": {why}'))
-    return web.Response(status=found.code, body=found.body, content_type="application/json")
+    return Ready(error_response(errors.internal(f'error dialing backend: Get "{url}": {why}')), http)

@@ -113,6 +113,10 @@ class Store(Protocol):
         """How many durable items a collection holds."""
         ...
 
+    def changed(self, collection: str) -> int:
+        """The revision of the last durable change of a collection (0: none is remembered)."""
+        ...
+
     def create(self, key: str, encode: Encoder) -> "Future[Item]":
         """Raises Exists at once; the future fails with StoreFull or StoreError."""
         ...

@@ -22,6 +22,11 @@ class Collection:
     floor: int = 0
     """History up to and including this revision is forgotten."""
 
+    @property
+    def changed(self) -> int:
+        """The revision of the last change."""
+        return self.events[-1].revision if self.events else self.floor
+
     def apply(self, event: Event) -> None:
         key = event.item.key
         if event.type == "DELETED":

@@ -106,6 +106,10 @@ class SqliteStore:
         found = self._collections.get(collection)
         return len(found.keys) if found is not None else 0
 
+    def changed(self, collection: str) -> int:
+        found = self._collections.get(collection)
+        return found.changed if found is not None else 0
+
     def history(self, collection: str, after: int) -> Sequence[Event]:
         found = self._collections.get(collection)
         return found.since(after) if found is not None else ()

@@ -187,13 +187,23 @@ async def bare_sqlite(count: int) -> tuple[float, float]:
     return count / used, count / took
 
 
+def config_map(name: str) -> dict[str, object]:
+    """A ConfigMap of about 2 KB."""
+    return {"metadata": {"name": name}, "data": {f"key{n}": "v" * 180 for n in range(10)}}
+
+
 async def writing(netlab: Served) -> None:
     count = 3_000
-    bodies = [request("POST", PODS, orjson.dumps(pod(f"c{number:05}"))) for number in range(count)]
     floor_cpu, floor = await bare_sqlite(count)
-    cpu, rate = await load(netlab, count, lambda number: bodies[number])
-    print(f"CREATE (durable) bare store {floor:7.0f}/s {floor_cpu:8.0f}/CPU-s  netlab {rate:7.0f}/s {cpu:8.0f}/CPU-s", end="")
-    print(f"  ratio {rate / floor:.2f} (CPU {cpu / floor_cpu:.2f})")
+    maps = "/api/v1/namespaces/default/configmaps"
+    kinds = (("ConfigMap", maps, config_map), ("Pod", PODS, pod))
+    for kind, path, make in kinds:
+        bodies = [request("POST", path, orjson.dumps(make(f"c{number:05}"))) for number in range(count)]
+        cpu, rate = await load(netlab, count, lambda number, bodies=bodies: bodies[number])
+        print(
+            f"CREATE {kind:9} (durable) bare store {floor:7.0f}/s {floor_cpu:8.0f}/CPU-s  netlab {rate:7.0f}/s "
+            f"{cpu:8.0f}/CPU-s  ratio {rate / floor:.2f} (CPU {cpu / floor_cpu:.2f})"
+        )
     leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
     connection = await connect(netlab.port)
     lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "x", "leaseDurationSeconds": 4}}
@@ -230,7 +240,7 @@ async def watching(netlab: Served, watchers: int) -> None:
         readers.append(transport)
     await asyncio.sleep(1)
     connection = await connect(netlab.port)
-    writes = 50
+    got, writes = 0, 50
     before, took = netlab.cpu(), []
     for number in range(writes):
         body = {"metadata": {"name": f"w{watchers}-{number}"}, "data": {"x": "y" * 1500}}
@@ -300,7 +310,9 @@ async def large(netlab: Served, count: int) -> None:
         took.append(time.perf_counter() - began)
         at = first.lower().index(b"content-length:") + 15
         await connection.reader.readexactly(int(first[at : first.index(b"\r", at)]))
-    print(f"TABLE of the first 500 of {count + 3500} pods: first byte after {min(took) * 1000:.1f} ms (worst {max(took) * 1000:.1f})")
+    print(
+        f"TABLE of the first 500 of {count + 3500} pods: first byte after {min(took) * 1000:.1f} ms (worst {max(took) * 1000:.1f})"
+    )
 
 
 async def main() -> None:
@@ -308,9 +320,7 @@ async def main() -> None:
         netlab = Served("netlab", state)
         connection = await connect(netlab.port)
         account = {"metadata": {"name": "default"}}
-        await connection.ask(
-            request("POST", "/api/v1/namespaces/default/serviceaccounts", orjson.dumps(account))
-        )
+        await connection.ask(request("POST", "/api/v1/namespaces/default/serviceaccounts", orjson.dumps(account)))
         connection.writer.close()
         steps: list[Callable[[], Awaitable[None]]] = [
             lambda: reading(netlab),

@@ -93,7 +93,7 @@ class Harness:
         found = await self.raw(method, url, body, **more)
         assert isinstance(found, Response), found
         self.headers = found.headers
-        return found.code, orjson.loads(found.body) if found.body else {}
+        return found.code, orjson.loads(found.text) if found.text else {}
 
     async def ok(self, method: str, url: str, body: Any = None, **more: Any) -> Obj:
         code, obj = await self.call(method, url, body, **more)

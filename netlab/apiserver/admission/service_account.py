@@ -29,7 +29,7 @@ def _mutate(reader: Reader, attributes: Attributes) -> None:
     if _wants_token(spec, account):
         _mount_token(spec)
     if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
-        spec["imagePullSecrets"] = account["imagePullSecrets"]
+        spec["imagePullSecrets"] = [dict(secret) for secret in account["imagePullSecrets"]]
 
 
 def _wants_token(spec: Obj, account: Obj) -> bool:

@@ -1,7 +1,7 @@
 """The question and the answer, and the chain that answers: masters, then nodes, then RBAC."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from netlab.api.types import Obj
 from netlab.apiserver.wire.message import User
@@ -9,8 +9,7 @@ from netlab.apiserver.wire.message import User
 MASTERS = "system:masters"
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """What somebody wants to do: to a resource, or (resource empty) to a path."""
 
     verb: str

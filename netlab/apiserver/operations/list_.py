@@ -26,6 +26,10 @@ async def list_(api: Api, request: Request, resource: Resource) -> Answer:
     position, at = _place(api, request)
     limit = int(query.get("limit") or 0) if (query.get("limit") or "0").isdecimal() else 0
     stored = api.stored(resource)
+    if position is None and not at and not limit and selection.all:
+        known = api.lists.whole(request, resource, stored, selection.namespace)
+        if known is not None:
+            return known
     start = f"{_prefix(stored, selection)}{position.start}" if position and position.start else ""
     try:
         listing = select(api, stored, selection, start=start, revision=at, limit=limit)

@@ -72,6 +72,8 @@ class _Watcher:
         self.channel: Channel = self.hub.channel(selection, show)
 
     async def run(self, start: int, initial: bool, seconds: float) -> None:
+        # who is there already hears what is in the store before this watcher reads the store
+        self.hub.settle()
         try:
             begin = self._begin(start, initial)
         except Compacted as error:

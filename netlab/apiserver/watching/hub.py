@@ -1,15 +1,17 @@
 """The channels of each collection, found by what an event touches."""
 
+import asyncio
+import time
 from collections.abc import Iterator, Sequence
 
-from netlab.apiserver.selection import Selection, attributes
+from netlab.apiserver.selection import INDEXED, Selection, attributes
 from netlab.apiserver.storage import Stored
 from netlab.apiserver.watching.channel import Channel, Frames
 from netlab.apiserver.wire.message import Sink
 from netlab.store import Event, Item, Store
 
-_INDEXED = ("metadata.name", "spec.nodeName")
-"""Fields that many watchers pin, one value each: a kubelet its own pods, `wait` and mounts one object."""
+_LONG = 0.002
+"""Seconds of telling after which the loop gets a rest from it."""
 
 Place = tuple[str, str]
 """Where a channel is looked up: ("", "") for all events, ("namespace", x), or (an indexed field, its value)."""
@@ -22,6 +24,9 @@ class Hub:
         self.stored = stored
         self._channels: dict[tuple[Selection, Frames], Channel] = {}
         self._places: dict[Place, dict[Channel, None]] = {}
+        self._waiting: list[Event] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._rested = 0.0
         store.subscribe(stored.collection, self.publish)
 
     def channel(self, selection: Selection, show: Frames) -> Channel:
@@ -47,7 +52,28 @@ class Hub:
             self._places.pop(place, None)
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Tell the events of one commit. Called by the store."""
+        """Take the events of one commit; called by the store. They are told soon, when whoever wrote has its answer."""
+        if not self._places:
+            return
+        self._waiting += events
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(self._rested - time.monotonic(), 0.0), self.settle)
+
+    def settle(self) -> None:
+        """Tell what waits. With very many watchers it rests as long again as telling took, and tells more at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        events, self._waiting = self._waiting, []
+        if not events:
+            return
+        began = time.monotonic()
+        self._tell(events)
+        ended = time.monotonic()
+        self._rested = ended + 2 * (ended - began) if ended - began > _LONG else 0.0
+
+    def _tell(self, events: Sequence[Event]) -> None:
         touched: dict[Channel, None] = {}
         for event in events:
             for channel in self._concerned(event):
@@ -63,7 +89,7 @@ class Hub:
             return
         namespace = event.item.key.split("/", 2)[1] if self.stored.resource.namespaced else ""
         yield from places.get(("namespace", namespace), ())
-        if any(field in _INDEXED for field, _ in places):
+        if any(field in INDEXED for field, _ in places):
             for place in self._values(event):
                 yield from places.get(place, ())
 
@@ -72,12 +98,12 @@ class Hub:
         found: set[Place] = set()
         for item in items:
             known = attributes(item, self.stored, self.stored.resource)[1]
-            found.update((field, known[field]) for field in _INDEXED if field in known)
+            found.update((field, known[field]) for field in INDEXED if field in known)
         return found
 
 
 def place_of(selection: Selection) -> Place:
-    for field in _INDEXED:
+    for field in INDEXED:
         value = selection.fields.requires(field)
         if value is not None:
             return field, value

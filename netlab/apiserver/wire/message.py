@@ -55,12 +55,18 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A whole answer."""
+    """A whole answer. `more` follows the body without being copied behind it."""
 
     code: int
     body: bytes
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    more: tuple[bytes, ...] = ()
+
+    @property
+    def text(self) -> bytes:
+        """The whole body."""
+        return self.body + b"".join(self.more)
 
 
 class Sink(Protocol):

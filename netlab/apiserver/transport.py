@@ -1,0 +1,168 @@
+"""aiohttp, adapted: a connection that knows its peer and its stream, and answers that are written as they are.
+
+aiohttp parses requests and keeps connections; a whole answer goes to the transport as one piece of bytes, a watch's
+frames go there as they come. Building a header map per answer would cost more than all the rest of a GET.
+"""
+
+import asyncio
+import time
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from netlab.apiserver.wire.message import Response, Streaming
+
+_BUFFERED = 1 << 20
+"""A client that is this far behind is waited for before its next request is answered."""
+
+
+class Connection(web.RequestHandler):
+    """One client's connection. `stream` is the task of a watch on it, which ends with the connection."""
+
+    _peer: bytes | None = None
+    _peer_known = False
+    stream: asyncio.Task[object] | None = None
+
+    def peer_certificate(self) -> bytes | None:
+        """The client's certificate (DER), verified by TLS; None without one. Asked for once per connection."""
+        if not self._peer_known and self.transport is not None:
+            tls = self.transport.get_extra_info("ssl_object")
+            self._peer = tls.getpeercert(True) if tls is not None else None
+            self._peer_known = True
+        return self._peer
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self.stream is not None:
+            self.stream.cancel()
+        super().connection_lost(exc)
+
+    async def drained(self) -> None:
+        """Wait while the client is far behind."""
+        if self.transport is not None and self.transport.get_write_buffer_size() > _BUFFERED:
+            await self._drain_helper()
+
+
+class HttpServer(web.Server):
+    """The protocol factory: `Connection`s that call one handler."""
+
+    def __call__(self) -> Connection:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+    def end_streams(self) -> None:
+        """Tell watches to end, so that a shutdown need not wait for them."""
+        for connection in self.connections:
+            if isinstance(connection, Connection) and connection.stream is not None:
+                connection.stream.cancel()
+
+
+class Ready(web.StreamResponse):
+    """A whole answer, as aiohttp's server loop wants to see one; it knows nothing but its bytes."""
+
+    def __init__(self, found: Response, http: web.BaseRequest) -> None:
+        self._found, self._http = found, http
+        self._keep_alive = http.keep_alive
+
+    def __repr__(self) -> str:
+        return f"<Ready {self._found.code}>"
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        found, transport = self._found, self._http.transport
+        if transport is None:
+            raise ConnectionResetError("the client is gone")
+        head = head_of(found, keep_alive=bool(self._keep_alive))
+        if self._http.method == "HEAD":
+            transport.write(head)
+        elif found.more:
+            transport.writelines([head + found.body, *found.more])
+        else:
+            transport.write(head + found.body)
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        connection = self._http.protocol
+        if isinstance(connection, Connection):
+            await connection.drained()
+
+
+_fixed: dict[tuple[int, str], bytes] = {}
+_date = (0, b"")
+
+
+def head_of(found: Response, *, keep_alive: bool) -> bytes:
+    """Status line and headers, up to the empty line."""
+    fixed = _fixed.get((found.code, found.content_type))
+    if fixed is None:
+        fixed = _fixed[(found.code, found.content_type)] = _status_line(found.code) + (
+            f"Content-Type: {found.content_type}\r\nContent-Length: ".encode()
+        )
+    more = b"".join([f"{name}: {_one_line(value)}\r\n".encode() for name, value in found.headers.items()])
+    if "Cache-Control" not in found.headers:
+        more += b"Cache-Control: no-cache, private\r\n"
+    if not keep_alive:
+        more += b"Connection: close\r\n"
+    return b"%b%d\r\n%b%b\r\n" % (fixed, len(found.body) + sum(map(len, found.more)), date_line(), more)
+
+
+def _status_line(code: int) -> bytes:
+    try:
+        phrase = HTTPStatus(code).phrase
+    except ValueError:
+        phrase = "Unknown"
+    return f"HTTP/1.1 {code} {phrase}\r\n".encode()
+
+
+def _one_line(value: str) -> str:
+    """A header's value cannot end its line, whatever went into it."""
+    return value.replace("\r", " ").replace("\n", " ")
+
+
+def date_line() -> bytes:
+    """RFC 9110 section 6.6.1; made once a second."""
+    global _date
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(now)).encode())
+    return _date[1]
+
+
+class TransportSink:
+    """A watch's connection, as `netlab.apiserver.wire.message.Sink`."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    @property
+    def closed(self) -> bool:
+        return self._transport.is_closing()
+
+    @property
+    def buffered(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+async def stream(http: web.BaseRequest, found: Streaming) -> web.StreamResponse:
+    """Send the head, then let `found` write its chunks until it is done or the client is gone."""
+    response = web.StreamResponse(status=200, headers={"Content-Type": found.content_type})
+    response.headers["Cache-Control"] = "no-cache, private"
+    response.enable_chunked_encoding()
+    await response.prepare(http)
+    transport, connection = http.transport, http.protocol
+    if transport is None or not isinstance(connection, Connection):
+        return response
+    connection.stream = asyncio.current_task()
+    try:
+        await found.run(TransportSink(transport))
+    finally:
+        connection.stream = None
+    # the frames went past aiohttp's writer, which ends the body itself
+    return response
