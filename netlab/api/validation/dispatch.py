@@ -60,6 +60,7 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
         "scheduling.k8s.io/PriorityClass",
         "autoscaling/HorizontalPodAutoscaler",
         "storage.k8s.io/StorageClass",
+        "node.k8s.io/RuntimeClass",
     ),
     "definitions": ("apiextensions.k8s.io/CustomResourceDefinition",),
 }

@@ -236,7 +236,7 @@ def at_most(given: list[Any] | None, maximum: int, field: str) -> list[FieldErro
 def validate_generic(obj: Obj) -> list[FieldError]:
     """Metadata of an object of a kind without rules of its own (whether it is namespaced is the router's to know)."""
     namespaced = bool(obj["metadata"].get("namespace"))
-    return metadata(obj, namespaced, names.path_segment_name, kube_finalizers=False)
+    return metadata(obj, namespaced, kube_finalizers=False)
 
 
 def validate_generic_update(new: Obj, old: Obj) -> list[FieldError]:

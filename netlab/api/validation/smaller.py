@@ -23,6 +23,8 @@ from netlab.api.validation.meta import (
     unchanged,
 )
 from netlab.api.validation.pod_spec import preemption_policy
+from netlab.api.validation.resources import requirements
+from netlab.api.validation.scheduling import tolerations
 from netlab.api.validation.workloads import not_more_than_100_percent, positive_int_or_percent
 
 # -- leases ------------------------------------------------------------------------------------------------------------
@@ -289,7 +291,31 @@ def _storage_class_update(new: Obj, old: Obj) -> list[FieldError]:
     return found + unchanged(new.get("volumeBindingMode"), old.get("volumeBindingMode"), "volumeBindingMode")
 
 
+# -- runtime classes ---------------------------------------------------------------------------------------------------
+
+
+def runtime_class(obj: Obj) -> list[FieldError]:
+    """`ValidateRuntimeClass`."""
+    handler = obj.get("handler", "")
+    found = metadata(obj, False)
+    found += each("handler", handler, names.dns_label(handler))
+    if "overhead" in obj:
+        found += requirements({"limits": obj["overhead"].get("podFixed") or {}}, "overhead")
+    scheduling = obj.get("scheduling")
+    if scheduling is not None:
+        for key, value in (scheduling.get("nodeSelector") or {}).items():
+            field = "scheduling.nodeSelector"
+            found += label_key(key, field) + each(field, value, names.label_value(value))
+        found += tolerations(scheduling.get("tolerations") or (), "scheduling.tolerations")
+    return found
+
+
+def _runtime_class_update(new: Obj, old: Obj) -> list[FieldError]:
+    return metadata_update(new, old) + unchanged(new.get("handler", ""), old.get("handler", ""), "handler")
+
+
 RULES = {
+    "RuntimeClass": Rules(runtime_class, _runtime_class_update, _runtime_class_update),
     "Lease": Rules(lease, _lease_update, _lease_update),
     "Event": Rules(event, _event_update, _event_update),
     "PodDisruptionBudget": Rules(budget, _budget_update, _budget_status),
