@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from netlab.kernel.netns import NetNs
 
 UDP = 17
+NFT_LINES = 4096
+"""Lines per nft transaction at first. In a user namespace the socket buffer bounds it, and what is too long for that is
+halved, once and for all."""
 ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
 
 
@@ -46,6 +49,7 @@ class NodeKernel:
 
     def __init__(self, ns: NetNs) -> None:
         self._ns = ns
+        self._most = NFT_LINES
 
     async def restore(self, text: str) -> None:
         from netlab.kernel import iptables
@@ -61,14 +65,17 @@ class NodeKernel:
         from netlab.kernel import nft
         from netlab.kernel.errors import CommandFailed
 
-        try:
-            await nft.run_async(self._ns, text(lines))
-        except CommandFailed as problem:
-            if "essage too long" not in problem.stderr or len(lines) == 1:
-                raise
-            middle = len(lines) // 2
-            await self.nft(lines[:middle])
-            await self.nft(lines[middle:])
+        at = 0
+        while at < len(lines):
+            piece = lines[at : at + self._most]
+            try:
+                await nft.run_async(self._ns, text(piece))
+            except CommandFailed as problem:
+                if "essage too long" not in problem.stderr or len(piece) < 2:
+                    raise
+                self._most = len(piece) // 2
+                continue
+            at += len(piece)
 
     async def nft_list(self) -> str:
         return await asyncio.to_thread(self._nft_list)
