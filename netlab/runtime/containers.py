@@ -187,7 +187,7 @@ def _look_up(image: Image, file: str, name: str, *, default_group: bool) -> tupl
 
 def root(id: str, config: ContainerConfig, pod: SandboxConfig, image: Image) -> RootFs:  # noqa: A002
     view = views.view(image.view)
-    system = view.mounts
+    system = views.with_layers(view.mounts, image.lower)
     own = {mount.container_path.rstrip("/") or "/" for mount in config.mounts}
     # A path shows the later mount: shorter paths first, as the kubelet's order need not be.
     ordered = sorted(config.mounts, key=lambda mount: mount.container_path.rstrip("/").count("/"))

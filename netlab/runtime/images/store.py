@@ -98,7 +98,7 @@ class DirectoryStore:
                 shutil.copytree(rootfs, root, symlinks=True)
             root.mkdir(exist_ok=True)
             for source, target in files:
-                _copy(source, root / target.lstrip("/"))
+                _copy(source, root / (_through_links(target) if base == "host" else target).lstrip("/"))
             image = Image(
                 id="",
                 names=(reference,),
@@ -193,6 +193,13 @@ def _means(image: Image, name: Reference, wanted: Reference) -> bool:
     if wanted.digest:
         return image.any_tag or wanted.digest == image.id
     return image.any_tag or name.tag == wanted.tag
+
+
+def _through_links(target: str) -> str:
+    """A path below /bin or /lib means one below /usr where these are links: a directory there would hide them."""
+    first, slash, rest = target.lstrip("/").partition("/")
+    top = Path("/") / first
+    return f"{top.resolve()}{slash}{rest}" if top.is_symlink() else target
 
 
 def _copy(source: Path, target: Path) -> None:

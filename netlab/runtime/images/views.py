@@ -333,6 +333,17 @@ def writable(mounts: tuple[MountSpec, ...], target: str) -> tuple[MountSpec, ...
     return tuple(changed)
 
 
+def with_layers(mounts: tuple[MountSpec, ...], layers: tuple[str, ...]) -> tuple[MountSpec, ...]:
+    """The same mounts over an image's own files: what it has below /usr is laid over the machine's."""
+    changed = []
+    for mount in mounts:
+        own = [layer + mount.target for layer in layers if Path(layer + mount.target).is_dir()]
+        if own and mount.kind == "bind":
+            mount = MountSpec("overlay", mount.target, mount.source, options=own[0])
+        changed.append(mount)
+    return tuple(changed)
+
+
 # -- nginx ------------------------------------------------------------------------------------------------------------
 
 
