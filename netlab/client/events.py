@@ -156,7 +156,7 @@ class EventRecorder:
                 await self._write(ref, type_, reason, message, action, now)
             except OSError as error:
                 log.info("events: %s", error)
-                await asyncio.sleep(1.0)  # the server is away: keep what is pending
+                await asyncio.sleep(0.2)  # the server is away: keep what is pending
                 continue
             except StatusError as error:
                 # a namespace that is being deleted takes no more events

@@ -36,6 +36,7 @@ CONTROLLERS: dict[str, str] = {
     "taint-eviction": "netlab.controllers.taint_eviction:TaintEvictionController",
     "daemonset": "netlab.controllers.daemonset:DaemonSetController",
     "statefulset": "netlab.controllers.statefulset:StatefulSetController",
+    "job": "netlab.controllers.job:JobController",
     "endpointslicemirroring": "netlab.controllers.endpointslice_mirroring:MirroringController",
     "replicationcontroller": "netlab.controllers.replicaset:ReplicationControllerController",
     "namespace": "netlab.controllers.namespace:NamespaceController",

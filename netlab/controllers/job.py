@@ -1,0 +1,109 @@
+"""Jobs, and their clean-up after ttlSecondsAfterFinished (upstream pkg/controller/job, ttlafterfinished)."""
+
+from __future__ import annotations
+
+import time
+
+from netlab.api import meta
+from netlab.api.errors import StatusError
+from netlab.api.types import Obj
+from netlab.client.kinds import JOBS, PODS
+from netlab.controllers import job_plan as planning
+from netlab.controllers.context import slow_start
+from netlab.controllers.pod_owner import PodOwner, terminating
+
+MANAGER = "kubernetes.io/job-controller"
+
+
+class JobController(PodOwner):
+    """A key is a Job."""
+
+    resource, kind, component = JOBS, "Job", "job-controller"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.context.synced(self.owners, self.pods)
+        await self.queue.run(self.reconcile, workers=5)
+
+    async def reconcile(self, key: str) -> None:
+        """Bring one Job nearer to its end."""
+        job = self.owners.store.get(key)
+        if (
+            job is None
+            or job["spec"].get("managedBy", "kubernetes.io/job-controller") != "kubernetes.io/job-controller"
+        ):
+            return
+        mine = await self.claimed(job)
+        if meta.deleting(job):
+            for pod in mine:
+                await self._release(pod)
+            return
+        if planning.finished(job):
+            await self._expire(key, job)
+        timing = self.context.timing
+        todo = planning.plan(job, mine, time.time(), (timing.crash_loop_min, timing.crash_loop_max))
+        for pod in todo.delete:
+            if await self.remove(pod):
+                self.events.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {meta.name(pod)}")
+        await self.write_status(job, self._cleared(job, todo.status))
+        for type_, reason, message in todo.events:
+            self.events.event(job, type_, reason, message)
+        for pod in todo.release:
+            await self._release(pod)
+        _, error = await slow_start(len(todo.create), lambda n: self._create(job, todo.create[n]))
+        if error is not None:
+            raise error
+        if todo.recheck is not None:
+            self.queue.add_after(key, max(0.05, todo.recheck))
+
+    @staticmethod
+    def _cleared(job: Obj, new: Obj) -> Obj:
+        """With nulls for what is no longer there: the status is written as a merge patch."""
+        old: Obj = job.get("status") or {}
+        pending = dict.fromkeys(old.get("uncountedTerminatedPods") or {})
+        new = {**new, "uncountedTerminatedPods": {**pending, **new["uncountedTerminatedPods"]}}
+        return {**{field: None for field in old if field not in new}, **new}
+
+    async def _create(self, job: Obj, index: int | None) -> None:
+        try:
+            made = await self.client.create(PODS, planning.pod(job, index))
+        except StatusError as error:
+            if terminating(error):
+                return
+            self.events.event(job, "Warning", "FailedCreate", f"Error creating: {error}")
+            raise
+        self.pods.observe(made)
+        self.events.event(job, "Normal", "SuccessfulCreate", f"Created pod: {meta.name(made)}")
+
+    async def _release(self, pod: Obj) -> None:
+        """Take our finalizer off a pod that is counted."""
+        if planning.FINALIZER not in meta.finalizers(pod):
+            return
+        patch = {"metadata": {"uid": meta.uid(pod), "$deleteFromPrimitiveList/finalizers": [planning.FINALIZER]}}
+        try:
+            written = await self.client.patch(PODS, meta.name(pod), patch, meta.namespace(pod))
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            self.pods.observe_deleted(pod)
+            return
+        if meta.deleting(written) and not meta.finalizers(written):
+            self.queue.add(meta.join_key(meta.namespace(pod), (meta.controller_of(pod) or {}).get("name", "")))
+        self.pods.observe(written)
+
+    async def _expire(self, key: str, job: Obj) -> None:
+        lifetime = job["spec"].get("ttlSecondsAfterFinished")
+        if lifetime is None:
+            return
+        ends = [c for c in job["status"]["conditions"] if c["type"] in ("Complete", "Failed")]
+        left = meta.parse_time(ends[0]["lastTransitionTime"]) + int(lifetime) - time.time()
+        if left > 0:
+            self.queue.add_after(key, left + 0.05)
+            return
+        try:
+            await self.client.delete(
+                JOBS, meta.name(job), meta.namespace(job), uid=meta.uid(job), propagation="Background"
+            )
+        except StatusError as error:
+            if error.code != 404:
+                raise
