@@ -78,7 +78,7 @@ _EXPECTED = (
     ("netlab.kernel.errors", "UnsupportedFeature", 1),
     ("netlab.runtime.images.model", "ImageNotFound", 1),
     ("netlab.runtime.images.model", "InvalidImageName", 1),
-    ("netlab.runtime.images.model", "ImageError", 1),
+    ("netlab.runtime.images.model", "BadImage", 1),
 )
 """Errors that a user can cause or mend: their text is the whole story. (module, class, exit status)"""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from netlab.cli.common import output_option, print_json, print_table
 from netlab.lab.record import LabError
+
+if TYPE_CHECKING:
+    from netlab.runtime.images.store import DirectoryStore
 
 
 @click.group("image", epilog="Example: klab image ls     klab image load agnhost.tar")
@@ -70,7 +74,7 @@ def add(
         base=base or ("empty" if rootfs else "host"),
         entrypoint=entrypoint,
         cmd=cmd,
-        env=tuple(tuple(item.partition("=")[::2]) for item in env),
+        env=tuple((item.partition("=")[0], item.partition("=")[2]) for item in env),
     )
     click.echo(f"{image.names[0]} {image.id}")
 
@@ -95,7 +99,7 @@ def rm(names: tuple[str, ...]) -> None:
         click.echo(f"Untagged: {name}")
 
 
-def _store():  # type: ignore[no-untyped-def]
+def _store() -> DirectoryStore:
     from netlab.runtime.images.store import image_store
 
     return image_store()

@@ -1,8 +1,8 @@
 """Which back end the plain names `iptables`, `iptables-save` … mean inside a lab.
 
-A person who types `iptables-save` on a node must see the rules that are there. Debian's `update-alternatives` decides it
-for the machine by links in /etc/alternatives; a lab has its own view of that directory, with other links, mounted over
-it in the lab's private mount namespace.
+A person who types `iptables-save` on a node must see the rules that are there. Debian's `update-alternatives` decides
+it for the machine by links in /etc/alternatives; a lab has its own view of that directory, with other links, mounted
+over it in the lab's private mount namespace.
 """
 
 from __future__ import annotations

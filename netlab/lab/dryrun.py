@@ -6,7 +6,7 @@ order in which a fresh cluster's nodes get them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 
 from netlab.dataplane.iptables.base import NAT_CHAINS, filter_chains
@@ -74,7 +74,7 @@ def _underlay(topology: Topology) -> Iterator[str]:
         yield from (f"ip -n {name} route add {route}" for route in computed)
 
 
-def _cable(link: Link, switches: dict[str, str]) -> Iterator[str]:
+def _cable(link: Link, switches: Mapping[str, str]) -> Iterator[str]:
     yield f"ip link add {_end(link.a, switches)} type veth peer {_end(link.b, switches)}"
     for end in link.ends:
         if end.node in switches:
@@ -92,7 +92,7 @@ def _cable(link: Link, switches: dict[str, str]) -> Iterator[str]:
         yield from (f"{enter}{command}" for command in shaping.commands())
 
 
-def _end(end: Attachment, switches: dict[str, str]) -> str:
+def _end(end: Attachment, switches: Mapping[str, str]) -> str:
     return f"name {end.interface}" if end.node in switches else f"name {end.interface} netns {end.node}"
 
 

@@ -20,6 +20,7 @@ from netlab.lab.components import ZYGOTE_MODULES
 from netlab.lab.labd import OWN_ID
 from netlab.lab.progress import PHASES
 from netlab.lab.record import LabError, LabRecord, load_record, save_record, write_atomically
+from netlab.runtime import PRELOAD
 from netlab.sandbox.launch import LabRunning, Launched, destroy, launch, running_pid
 from netlab.sandbox.paths import LabPaths, known_labs
 from netlab.sandbox.spec import ProcessSpec
@@ -99,7 +100,7 @@ def choose(options: UpOptions) -> tuple[LabPaths, Topology, str]:
     return paths, topology, str(find(source))
 
 
-PROXY_MODES = ("iptables", "external", "none")
+PROXY_MODES = ("iptables", "nftables", "external", "none")
 
 
 def check_supported(topology: Topology) -> None:
@@ -261,6 +262,7 @@ def _launch(paths: LabPaths, options: UpOptions, began: float, api: socket.socke
             (labd,),
             fds={"api": (api.fileno(),), "control": (control.fileno(),)},
             zygote=ZYGOTE_MODULES,
+            preload=PRELOAD,
         )
     except LabRunning as error:
         raise LabError(str(error)) from None

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from netlab.api.timing import timing
+from netlab.api.timing import Timing, timing
 from netlab.client.client import Client
 from netlab.client.events import EventRecorder
 from netlab.client.informer import Informer
@@ -17,7 +17,7 @@ from netlab.client.transport import AiohttpTransport
 from netlab.dataplane.nodes import NodeNet
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.kubelet.kubelet import Kubelet
-from netlab.node.kubelet.ports import NodeContext
+from netlab.node.kubelet.ports import PARALLEL_REQUESTS, NodeContext
 from netlab.node.network import NetworkThread, NodeNetwork, PodSockets
 from netlab.node.overlay import Overlay, flannel_annotations
 from netlab.node.registration import Registration
@@ -32,7 +32,7 @@ class StartProxy(Protocol):
     def __call__(self, node: NodeConfig, agent: AgentConfig, client: Client) -> Awaitable[None]: ...
 
 
-def node_client(node: NodeConfig, network: NodeNetwork) -> Client:
+def node_client(node: NodeConfig, network: NodeNetwork, times: Timing) -> Client:
     """The node's client: its certificate, its network namespace."""
     url, tls, token = load(node.kubeconfig)
 
@@ -42,7 +42,16 @@ def node_client(node: NodeConfig, network: NodeNetwork) -> Client:
         sock.setblocking(False)
         return sock
 
-    return Client(AiohttpTransport(url, tls, token, open_socket))
+    transport = AiohttpTransport(
+        url,
+        tls,
+        token,
+        open_socket,
+        request_timeout=times.request_timeout,
+        connect_timeout=times.connect_timeout,
+        limit=2 * PARALLEL_REQUESTS,
+    )
+    return Client(transport)
 
 
 class HostedNode:
@@ -51,8 +60,8 @@ class HostedNode:
     def __init__(self, node: NodeConfig, agent: AgentConfig, runtime: Runtime, thread: NetworkThread) -> None:
         self.config, self.agent = node, agent
         self.network = NodeNetwork(node.netns, thread)
-        self.client = node_client(node, self.network)
         times = timing(agent.upstream_timing)
+        self.client = node_client(node, self.network, times)
         self.recorder = EventRecorder(self.client, "kubelet", host=node.name)
         self.context = NodeContext(
             config=node,
@@ -100,6 +109,7 @@ class HostedNode:
 
     async def _register(self) -> None:
         self.overlay.watch(self.nodes)
+        self.nodes.add_handler(self.registration.seen, lambda _, new: self.registration.seen(new))
         self.nodes.start()
         await self.registration.register()
         await self._kubelet_started.wait()

@@ -21,6 +21,7 @@ from netlab.client.transport import TransportError
 from netlab.node.config import NodeConfig
 from netlab.node.kubelet.clock import rfc3339, rfc3339_micro
 from netlab.node.kubelet.ports import NodeContext
+from netlab.node.kubelet.records import version
 from netlab.node.version import KUBELET_VERSION, RUNTIME_VERSION
 from netlab.runtime.images.model import Image
 
@@ -215,6 +216,17 @@ class Registration:
         if not changes:
             return current
         return await self.context.client.patch(NODES, self.context.name, {"metadata": changes}, patch_type="merge")
+
+    def seen(self, node: Obj) -> None:
+        """A Node as the API has it now: when somebody (the node-lifecycle controller, after an outage) wrote other
+        conditions to ours than we would, they are reported anew at once instead of with the next full report."""
+        if node["metadata"]["name"] != self.context.name or self.node is None or version(node) <= version(self.node):
+            return
+        ready = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions") or ()}
+        ours = {c["type"]: c["status"] for c in self.node.get("status", {}).get("conditions") or ()}
+        if any(ready.get(kind) != status for kind, status in ours.items()):
+            self.node = node
+            self._changed.set()
 
     async def run(self) -> None:
         """Lease and status, until cancelled."""

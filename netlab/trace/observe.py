@@ -24,7 +24,6 @@ from netlab.trace.packet import decode
 from netlab.trace.render import outer, summary
 from netlab.trace.story import Frame
 
-
 Writer: TypeAlias = "Callable[[Capture, Point, IO[str]], None]"
 
 
