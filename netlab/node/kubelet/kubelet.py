@@ -13,6 +13,7 @@ from netlab.node.kubelet.admission import Admission
 from netlab.node.kubelet.backoff import Backoff
 from netlab.node.kubelet.containerconfig import POD_UID_LABEL
 from netlab.node.kubelet.eventtext import PodEvents
+from netlab.node.kubelet.imagecache import ImageCache
 from netlab.node.kubelet.ipam import HostLocal
 from netlab.node.kubelet.podspec import uid
 from netlab.node.kubelet.ports import NodeContext
@@ -47,6 +48,7 @@ class Kubelet:
             slots=asyncio.Semaphore(context.agent.start_concurrency),
             allocatable=context.config.resources(),
             on_gone=self._gone,
+            images=ImageCache(context.runtime.images),
             node_hosts=_read("/etc/hosts"),
             node_resolver=_read("/etc/resolv.conf"),
         )

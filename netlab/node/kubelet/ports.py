@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,10 @@ from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.runtime.contract import Runtime
+
+PARALLEL_REQUESTS = 4
+"""Requests for pods that one node has under way at once. Each needs a connection, and a TLS handshake costs as much as
+ten requests; the server gains nothing from a longer queue."""
 
 
 class Recorder(Protocol):
@@ -48,7 +53,9 @@ class Sockets(Protocol):
 
 @dataclass(slots=True)
 class NodeContext:
-    """One node, as everything in its kubelet sees it. Shared by all its pod workers; `clock` is wall time."""
+    """One node, as everything in its kubelet sees it. Shared by all its pod workers.
+
+    `requests` bounds the pods' own requests to the API server; `clock` is wall time."""
 
     config: NodeConfig
     agent: AgentConfig
@@ -59,6 +66,7 @@ class NodeContext:
     wiring: PodWiring
     sockets: Sockets
     pod_sockets: Callable[[str], Sockets]
+    requests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_REQUESTS))
     clock: Callable[[], float] = time.time
 
     @property
@@ -74,7 +82,7 @@ class NodeContext:
         return f"/run/netns/{self.config.netns}"
 
     def pod_dir(self, uid: str) -> Path:
-        """Volumes and small files of one pod (on disk)."""
+        """What one pod has on disk: `<volume>/`, and `<container>.<attempt>` for termination messages."""
         return self.agent.pods_path / "data" / uid
 
     def memory_dir(self, uid: str) -> Path:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from netlab.api.errors import StatusError
 from netlab.api.types import Obj
-from netlab.client.client import Client
 from netlab.client.kinds import PODS
 from netlab.client.transport import TransportError
+from netlab.node.kubelet.ports import NodeContext
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,12 @@ class StatusPublisher:
     `published(obj)` gets the object that the API answered with.
     """
 
-    def __init__(self, client: Client, pod: Obj, compute: Callable[[], Obj | None], published: Callable[[Obj], None]):
+    def __init__(
+        self, context: NodeContext, pod: Obj, compute: Callable[[], Obj | None], published: Callable[[Obj], None]
+    ) -> None:
         meta = pod["metadata"]
-        self._client, self._name, self._namespace = client, meta["name"], meta["namespace"]
+        self._client, self._requests = context.client, context.requests
+        self._name, self._namespace = meta["name"], meta["namespace"]
         self._compute, self._published = compute, published
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -64,7 +67,9 @@ class StatusPublisher:
             if patch is None:
                 continue
             try:
-                answer = await self._client.patch_status(PODS, self._name, patch, self._namespace)
+                async with self._requests:
+                    patch = self._compute() or patch
+                    answer = await self._client.patch_status(PODS, self._name, patch, self._namespace)
             except StatusError as problem:
                 if problem.code in (404, 409):
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class Starter:
         ref, policy = container["image"], container.get("imagePullPolicy") or "IfNotPresent"
         began = time.monotonic()
         try:
-            image = self.shared.context.runtime.images.resolve(ref)
+            image = self.shared.images.resolve(ref)
         except InvalidImageName as problem:
             message = f'Failed to apply default image tag "{ref}": {problem}'
             if known.waiting != ("InvalidImageName", message):
@@ -215,12 +216,15 @@ class Starter:
     def _termination_file(self, container: Obj, attempt: int) -> str:
         if not container.get("terminationMessagePath"):
             return ""
-        directory = self.shared.context.pod_dir(self.state.uid) / "containers" / container["name"]
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / str(attempt)
-        path.touch(0o666)
-        path.chmod(0o666)
-        return str(path)
+        path = f"{self.shared.context.pod_dir(self.state.uid)}/{container['name']}.{attempt}"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            self.shared.context.pod_dir(self.state.uid).mkdir(parents=True, exist_ok=True)
+            return self._termination_file(container, attempt)
+        os.fchmod(descriptor, 0o666)
+        os.close(descriptor)
+        return path
 
     async def _tidy(self, pod: Obj, known: ContainerState, previous: str) -> None:
         """Keep the log of the attempt before; forget its record and whatever is older."""

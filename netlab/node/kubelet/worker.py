@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Coroutine, Iterable
 
 from netlab.api.errors import StatusError
@@ -24,6 +23,7 @@ from netlab.node.kubelet.prober import Prober
 from netlab.node.kubelet.probes import ProbeKind, killing_message
 from netlab.node.kubelet.publisher import StatusPublisher
 from netlab.node.kubelet.records import matters, same_meta, sync_containers, version
+from netlab.node.kubelet.rubbish import discard
 from netlab.node.kubelet.sandbox import SandboxError, Sandboxes
 from netlab.node.kubelet.shared import Shared
 from netlab.node.kubelet.starter import Starter
@@ -58,7 +58,7 @@ class PodWorker:
         self.starter = Starter(shared, self.state, self.volumes, self._ending)
         self.stopper = Stopper(shared, self.state)
         self.prober = Prober(shared.context, self._pod_ip, self._on_verdict, self._on_probe_failure)
-        self.publisher = StatusPublisher(shared.context.client, pod, self._patch, self._published)
+        self.publisher = StatusPublisher(shared.context, pod, self._patch, self._published)
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -392,15 +392,15 @@ class PodWorker:
         if not self.gone:
             await self._delete_object()
         meta = self.pod["metadata"]
-        shutil.rmtree(self.shared.context.log_dir(meta["namespace"], meta["name"], self.uid), ignore_errors=True)
+        discard(self.shared.context.log_dir(meta["namespace"], meta["name"], self.uid))
         self.finish()
 
     async def _delete_object(self) -> None:
         meta = self.pod["metadata"]
         try:
-            await self.shared.context.client.delete(
-                PODS, meta["name"], meta["namespace"], uid=meta["uid"], grace_period=0
-            )
+            context = self.shared.context
+            async with context.requests:
+                await context.client.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"], grace_period=0)
         except StatusError as problem:
             if problem.code not in (404, 409):
                 raise

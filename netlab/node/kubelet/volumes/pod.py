@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from netlab.client.transport import TransportError
 from netlab.node.kubelet.downward import PodFacts
 from netlab.node.kubelet.podspec import uid
 from netlab.node.kubelet.ports import NodeContext
+from netlab.node.kubelet.rubbish import discard
 from netlab.node.kubelet.sources import ObjectSource, UnavailableError
 from netlab.node.kubelet.volumes import hostpath
 from netlab.node.kubelet.volumes.atomic import own, write
@@ -29,13 +29,6 @@ from netlab.node.kubelet.volumes.payload import (
 from netlab.node.kubelet.volumes.tokens import PodTokens
 
 _FILES = ("configMap", "secret", "downwardAPI", "projected")
-_PLUGIN = {
-    "emptyDir": "kubernetes.io~empty-dir",
-    "configMap": "kubernetes.io~configmap",
-    "secret": "kubernetes.io~secret",
-    "downwardAPI": "kubernetes.io~downward-api",
-    "projected": "kubernetes.io~projected",
-}
 
 
 def kind_of(volume: Obj) -> str:
@@ -54,7 +47,7 @@ class PodVolumes:
     paths: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.tokens = PodTokens(self.context.client)
+        self.tokens = PodTokens(self.context)
 
     async def mount(self, pod: Obj, facts: PodFacts) -> None:
         """Set up every volume that is not yet. Raises VolumeError for the first that cannot be."""
@@ -77,7 +70,7 @@ class PodVolumes:
         name = volume["name"]
         if kind == "emptyDir":
             memory = (volume["emptyDir"] or {}).get("medium") == "Memory"
-            path = self._directory(name, kind, memory=memory)
+            path = self._directory(name, memory=memory)
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o777)
             group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
@@ -90,9 +83,9 @@ class PodVolumes:
             return hostpath.resolve(name, source["path"], source.get("type") or "", root)
         raise VolumeError(name, f"volumes of kind {kind} are not supported by netlab")
 
-    def _directory(self, name: str, kind: str, *, memory: bool) -> Path:
+    def _directory(self, name: str, *, memory: bool) -> Path:
         base = self.context.memory_dir(self.uid) if memory else self.context.pod_dir(self.uid)
-        return base / "volumes" / _PLUGIN[kind] / name
+        return base / name
 
     async def _write_files(self, pod: Obj, facts: PodFacts, volumes: Iterable[Obj]) -> None:
         volumes = list(volumes)
@@ -102,7 +95,7 @@ class PodVolumes:
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
         for volume in volumes:
             kind = kind_of(volume)
-            path = self._directory(volume["name"], kind, memory=kind != "configMap")
+            path = self._directory(volume["name"], memory=kind != "configMap")
             write(path, build(volume, inputs), group)
             self.paths[volume["name"]] = (str(path), kind in ("configMap", "secret", "downwardAPI"))
 
@@ -145,5 +138,5 @@ class PodVolumes:
 
     def unmount(self) -> None:
         """Delete the pod's directories."""
-        shutil.rmtree(self.context.pod_dir(self.uid), ignore_errors=True)
-        shutil.rmtree(self.context.memory_dir(self.uid), ignore_errors=True)
+        discard(self.context.pod_dir(self.uid))
+        discard(self.context.memory_dir(self.uid))

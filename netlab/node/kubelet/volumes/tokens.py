@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from netlab.api.types import Obj
-from netlab.client.client import Client
 from netlab.client.kinds import SERVICE_ACCOUNTS
 from netlab.node.kubelet.clock import parse
+from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.volumes.payload import TokenRequest
 
 MAX_AGE = 24 * 3600.0
@@ -26,7 +26,7 @@ class _Token:
 class PodTokens:
     """The tokens of one pod."""
 
-    client: Client
+    context: NodeContext
     _known: dict[TokenRequest, _Token] = field(default_factory=dict)
 
     async def get(self, pod: Obj, request: TokenRequest, now: float) -> str:
@@ -50,7 +50,9 @@ class PodTokens:
         if not request.audience:
             del body["spec"]["audiences"]
         account = spec.get("serviceAccountName") or "default"
-        answer = await self.client.subresource(SERVICE_ACCOUNTS, account, "token", meta["namespace"], body=body)
+        client = self.context.client
+        async with self.context.requests:
+            answer = await client.subresource(SERVICE_ACCOUNTS, account, "token", meta["namespace"], body=body)
         status = answer["status"]
         expires = parse(status.get("expirationTimestamp")) or now + request.expiration_seconds
         self._known[request] = _Token(status["token"], min(now + (expires - now) * 0.8, now + MAX_AGE))
