@@ -29,7 +29,7 @@ from netlab.runtime.contract import (
     StartError,
 )
 from netlab.runtime.crilog import LogFile, Pump
-from netlab.runtime.images import catalog
+from netlab.runtime.images import catalog, views
 from netlab.runtime.images.model import ImageStore
 from netlab.runtime.images.store import image_store
 from netlab.runtime.sessions import AttachSession, ExecSession
@@ -97,6 +97,7 @@ class SandboxRuntime:
         """Inside the lab. Adopts what runs. Raises InitGone."""
         self = cls(init or await InitClient.connect(), images or image_store(), nodes)
         self._cgroup = (await self._init.info())["cgroup"]
+        views.view("host")  # so that the first pod does not wait for it
         queue = await self._init.subscribe("")
         await self._adopt(await self._init.list())
         self._follower = asyncio.create_task(self._follow(queue))
