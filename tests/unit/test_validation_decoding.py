@@ -185,3 +185,11 @@ def test_durations_are_written_as_go_writes_them(given: str, written: str) -> No
 def test_base64_says_where_it_is_wrong() -> None:
     with pytest.raises(ValueError, match="illegal base64 data at input byte 4"):
         scalars.byte_string("YWJj!")
+
+
+def test_null_is_a_value_where_any_json_is() -> None:
+    definition = resource("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    schema = '{"openAPIV3Schema":{"type":"object","enum":[null,1],"unknown":true}}'
+    text = f'{{"spec":{{"versions":[{{"name":"v1","schema":{schema}}}]}}}}'
+    made = decode(text, "Warn", definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert made == {"type": "object", "enum": [None, 1]}

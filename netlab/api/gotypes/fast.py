@@ -173,7 +173,7 @@ def _list(element: str) -> Decoder:
 
     def each(value: list[Any]) -> list[Any]:
         for index, one in enumerate(value):
-            if type(one) is not expected and (expected is not object or one is None):
+            if type(one) is not expected and (expected is not object or (one is None and decode is not _any)):
                 raise Unusual
             changed = decode(one)
             if changed is not one:
@@ -197,7 +197,7 @@ def _mapping(element: str) -> Decoder:
 
     def each(value: Obj) -> Obj:
         for key, one in value.items():
-            if type(one) is not expected and (expected is not object or one is None):
+            if type(one) is not expected and (expected is not object or (one is None and decode is not _any)):
                 raise Unusual
             changed = decode(one)
             if changed is not one:

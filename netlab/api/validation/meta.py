@@ -18,12 +18,15 @@ from netlab.api.validation.field import (
     too_long,
     too_many,
 )
+from netlab.api.validation.gofmt import GoSyntax, go_syntax
 
 NameRule = Callable[[str, bool], list[str]]
 
 IMMUTABLE = "field is immutable"
 NEGATIVE = "must be greater than or equal to 0"
 NOT_POSITIVE = "must be greater than 0"
+NOT_ABOVE_ZERO = "must be greater than zero"
+"""The core group's wording of the same."""
 
 _MAX_ANNOTATIONS = 256 * 1024
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
@@ -68,8 +71,6 @@ def metadata_update(new: Obj, old: Obj, *, kube_finalizers: bool = True) -> list
     """`ValidateObjectMetaUpdate`."""
     after, before = new["metadata"], old["metadata"]
     found: list[FieldError] = []
-    for index, one in enumerate(after.get("finalizers") or ()):
-        found += each(f"metadata.finalizers[{index}]", one, names.qualified_name(one))
     if before.get("deletionTimestamp"):
         added = sorted(set(after.get("finalizers") or ()) - set(before.get("finalizers") or ()))
         if added:
@@ -77,12 +78,11 @@ def metadata_update(new: Obj, old: Obj, *, kube_finalizers: bool = True) -> list
             found.append(forbidden("metadata.finalizers", f"{detail}[]string{{{', '.join(map(_quoted, added))}}}"))
     if after.get("generation", 0) < before.get("generation", 0):
         found.append(invalid("metadata.generation", after.get("generation", 0), "must not be decremented"))
-    for key in ("name", "namespace", "uid", "creationTimestamp"):
+    fixed = ["name", "namespace", "uid", "creationTimestamp"]
+    fixed += [key for key in ("deletionTimestamp", "deletionGracePeriodSeconds") if key in before]
+    for key in fixed:
         if after.get(key) != before.get(key):
-            found.append(invalid(f"metadata.{key}", after.get(key, ""), IMMUTABLE))
-    for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):
-        if key in before and after.get(key) != before.get(key):
-            found.append(invalid(f"metadata.{key}", after.get(key), IMMUTABLE))
+            found += [invalid(f"metadata.{key}", after.get(key, ""), IMMUTABLE)]
     found += labels(after.get("labels"), "metadata.labels")
     found += annotation_map(after.get("annotations"), "metadata.annotations")
     found += _owner_references(after.get("ownerReferences") or ())
@@ -97,8 +97,13 @@ def _quoted(text: str) -> str:
 
 def _finalizers(finalizers: Iterable[str]) -> list[FieldError]:
     found: list[FieldError] = []
-    for index, one in enumerate(finalizers):
-        found += each(f"metadata.finalizers[{index}]", one, names.qualified_name(one))
+    given = list(finalizers)
+    for one in given:
+        found += each("metadata.finalizers", one, names.qualified_name(one))
+    if "orphan" in given and "foregroundDeletion" in given:
+        shown = GoSyntax(go_syntax(given))
+        detail = "finalizer orphan and foregroundDeletion cannot be both set"
+        found.append(invalid("metadata.finalizers", shown, detail))
     return found
 
 
@@ -119,7 +124,7 @@ def kube_finalizer(name: str, field: str) -> list[FieldError]:
 def _owner_references(references: Iterable[Obj]) -> list[FieldError]:
     found: list[FieldError] = []
     first_controller: Obj | None = None
-    for index, one in enumerate(references):
+    for one in references:
         field = "metadata.ownerReferences"
         group, _, version = one.get("apiVersion", "").rpartition("/")
         if not version:
@@ -135,7 +140,7 @@ def _owner_references(references: Iterable[Obj]) -> list[FieldError]:
                     'Only one reference can have Controller set to true. Found "true" in references for '
                     f"{first_controller.get('name')} and {one.get('name')}"
                 )
-                found.append(invalid(field, str(index), detail))
+                found.append(invalid(field, GoSyntax("[]v1.OwnerReference{…}"), detail))
             first_controller = one
     return found
 

@@ -19,7 +19,7 @@ from netlab.api.validation.field import (
     required,
 )
 from netlab.api.validation.gofmt import GoSyntax, quote
-from netlab.api.validation.meta import NEGATIVE, NOT_POSITIVE, each
+from netlab.api.validation.meta import NEGATIVE, NOT_ABOVE_ZERO, each
 
 _CONTAINER = frozenset({"cpu", "memory", "ephemeral-storage"})
 _COUNTED = frozenset({"pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps"}) | {
@@ -125,7 +125,7 @@ def nonnegative_quantity(text: str, field: str) -> list[FieldError]:
 
 def positive_quantity(text: str, field: str) -> list[FieldError]:
     """`ValidatePositiveQuantityValue`."""
-    return [invalid(field, text, NOT_POSITIVE)] if value(text) <= 0 else []
+    return [invalid(field, text, NOT_ABOVE_ZERO)] if value(text) <= 0 else []
 
 
 def basic_resource(text: str, field: str) -> list[FieldError]:

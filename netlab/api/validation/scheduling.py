@@ -8,7 +8,7 @@ from netlab.api.types import Obj
 from netlab.api.validation import names
 from netlab.api.validation.field import FieldError, duplicate, forbidden, invalid, not_supported, required
 from netlab.api.validation.gofmt import GoSyntax, quote
-from netlab.api.validation.meta import NOT_POSITIVE, each, label_key, label_selector
+from netlab.api.validation.meta import NOT_ABOVE_ZERO, each, label_key, label_selector
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -206,7 +206,7 @@ def topology_spread(constraints: list[Obj], field: str) -> list[FieldError]:
         here = f"{field}[{index}]"
         skew, key, action = one.get("maxSkew", 0), one.get("topologyKey", ""), one.get("whenUnsatisfiable", "")
         if skew <= 0:
-            found.append(invalid(f"{here}.maxSkew", skew, NOT_POSITIVE))
+            found.append(invalid(f"{here}.maxSkew", skew, NOT_ABOVE_ZERO))
         if not key:
             found.append(required(f"{here}.topologyKey", "can not be empty"))
         if action not in ("DoNotSchedule", "ScheduleAnyway"):
@@ -227,7 +227,7 @@ def _min_domains(one: Obj, action: str, field: str) -> list[FieldError]:
     wanted = one.get("minDomains")
     if wanted is None:
         return []
-    found = [invalid(field, wanted, NOT_POSITIVE)] if wanted <= 0 else []
+    found = [invalid(field, wanted, NOT_ABOVE_ZERO)] if wanted <= 0 else []
     if action != "DoNotSchedule":
         detail = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
         found.append(invalid(field, wanted, detail))

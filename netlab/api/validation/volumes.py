@@ -25,9 +25,9 @@ CONTAINER_RESOURCES = (
     "requests.memory",
 )
 _IQN = {
-    "iqn": re.compile(r"iqn\.\d{4}-\d{2}\.([a-zA-Z][a-zA-Z0-9.-]*)(:[^,;*&$|\s]+)?$"),
-    "eui": re.compile(r"eui\.[0-9a-fA-F]{16}$"),
-    "naa": re.compile(r"naa\.[0-9a-fA-F]{32}$"),
+    "iqn": re.compile(r"iqn\.\d{4}-\d{2}\.([a-zA-Z0-9.-]+)(:[^,;*&$|\s]+)$"),
+    "eui": re.compile(r"eui.[a-zA-Z0-9]{16}$"),
+    "naa": re.compile(r"naa.[a-zA-Z0-9]{32}$"),
 }
 
 Rule = Callable[[Obj, str], list[FieldError]]
@@ -116,7 +116,7 @@ def disk(source: Obj, field: str) -> list[FieldError]:
     found = [] if source.get(name) else [required(f"{field}.{name}")]
     partition = source.get("partition", 0)
     if not 0 <= partition <= 255:
-        found.append(invalid(f"{field}.partition", partition, names.range_error(1, 65535)))
+        found.append(invalid(f"{field}.partition", partition, names.range_error(1, 255)))
     return found
 
 

@@ -121,13 +121,13 @@ def _counts(status: Obj, keys: tuple[str, ...]) -> list[FieldError]:
     return found
 
 
-def _at_most_replicas(status: Obj, keys: tuple[str, ...]) -> list[FieldError]:
+def _at_most_replicas(status: Obj, keys: tuple[str, ...], ready_as: str = "readyReplicas") -> list[FieldError]:
     total, ready, available = (status.get(key, 0) for key in ("replicas", "readyReplicas", "availableReplicas"))
     found = [
         invalid(f"status.{key}", status.get(key, 0), _MORE_THAN_REPLICAS) for key in keys if status.get(key, 0) > total
     ]
     if available > ready:
-        found.append(invalid("status.availableReplicas", available, "cannot be greater than readyReplicas"))
+        found.append(invalid("status.availableReplicas", available, f"cannot be greater than {ready_as}"))
     return found
 
 
@@ -223,7 +223,15 @@ def _deployment_strategy(strategy: Obj) -> list[FieldError]:
         if rolling is None:
             return [required(f"{field}.rollingUpdate", "this should be defaulted and never be nil")]
         return rolling_update(rolling, f"{field}.rollingUpdate")
-    return [not_supported(f"{field}.type", kind, ("Recreate", "RollingUpdate"))]
+    shown = go_strategy("DeploymentStrategy", "RollingUpdateDeployment", strategy)
+    return [not_supported(field, shown, ("Recreate", "RollingUpdate"))]
+
+
+def go_strategy(name: str, rolling: str, strategy: Obj) -> GoSyntax:
+    """An update strategy as Go shows it (a pointer that is set shows an address, which no two runs share)."""
+    pointer = "0xc000000000" if "rollingUpdate" in strategy else "nil"
+    kind = quote(strategy.get("type", ""))
+    return GoSyntax(f"apps.{name}{{Type:{kind}, RollingUpdate:(*apps.{rolling})({pointer})}}")
 
 
 def rolling_update(rolling: Obj, field: str) -> list[FieldError]:
@@ -241,7 +249,10 @@ def percent_or_int(value: int | str) -> int:
     """The number of a percentage, or the number; 0 where it is neither (said elsewhere)."""
     if isinstance(value, int):
         return value
-    return int(value[:-1]) if not names.percent(value) else 0
+    if not names.percent(value):
+        return int(value[:-1])
+    digits = value[1:] if value[:1] in ("+", "-") else value
+    return int(value) if digits.isascii() and digits.isdigit() else 0
 
 
 def go_int_or_string(value: int | str) -> GoSyntax:
@@ -312,7 +323,8 @@ def _daemon_set_strategy(strategy: Obj) -> list[FieldError]:
     if kind == "OnDelete":
         return []
     if kind != "RollingUpdate":
-        return [not_supported(f"{field}.type", kind, ("RollingUpdate", "OnDelete"))]
+        shown = go_strategy("DaemonSetUpdateStrategy", "RollingUpdateDaemonSet", strategy)
+        return [not_supported(field, shown, ("RollingUpdate", "OnDelete"))]
     if rolling is None:
         return [required(f"{field}.rollingUpdate")]
     return _daemon_set_rolling(rolling, f"{field}.rollingUpdate")
@@ -368,10 +380,11 @@ def _stateful_set_spec(spec: Obj) -> list[FieldError]:
         detail = "must be 'OrderedReady' or 'Parallel'"
         found.append(invalid("spec.podManagementPolicy", policy, detail))
     found += _stateful_set_strategy(spec["updateStrategy"])
-    for key, value in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
-        if value not in ("Retain", "Delete"):
+    retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    for key in ("whenDeleted", "whenScaled"):
+        if key in retention and retention[key] not in ("Retain", "Delete"):
             field = f"spec.persistentVolumeClaimRetentionPolicy.{key}"
-            found.append(not_supported(field, value, ("Delete", "Retain")))
+            found.append(not_supported(field, retention[key], ("Retain", "Delete")))
     found += nonnegative(spec.get("replicas", 0), "spec.replicas")
     found += nonnegative(spec.get("minReadySeconds", 0), "spec.minReadySeconds")
     if "ordinals" in spec:
@@ -406,7 +419,8 @@ def _stateful_set_strategy(strategy: Obj) -> list[FieldError]:
         return [invalid(f"{field}.rollingUpdate", GoSyntax("apps.RollingUpdateStatefulSetStrategy{…}"), detail)]
     if kind != "RollingUpdate":
         detail = "must be 'RollingUpdate' or 'OnDelete'"
-        return [invalid(field, GoSyntax(f"apps.StatefulSetUpdateStrategy{{Type:{quote(kind)}, …}}"), detail)]
+        shown = go_strategy("StatefulSetUpdateStrategy", "RollingUpdateStatefulSetStrategy", strategy)
+        return [invalid(field, shown, detail)]
     if rolling is None:
         return []
     return nonnegative(rolling.get("partition", 0), f"{field}.rollingUpdate.partition")
@@ -446,8 +460,9 @@ def _stateful_set_update(new: Obj, old: Obj) -> list[FieldError]:
 def _stateful_set_status(new: Obj, old: Obj) -> list[FieldError]:
     status = new["status"]
     counted = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
-    found = metadata_update(new, old) + _counts(status, (*counted, "observedGeneration"))
-    return found + _at_most_replicas(status, counted[1:])
+    found = _counts(status, (*counted, "observedGeneration", "collisionCount"))
+    found += _at_most_replicas(status, counted[1:], "status.readyReplicas")
+    return found + metadata_update(new, old)
 
 
 def _revision_create(obj: Obj) -> list[FieldError]:
