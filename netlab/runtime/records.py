@@ -1,7 +1,7 @@
 """What the runtime has PID 1 remember of pods and containers, so that a later runtime knows them: JSON both ways."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from netlab.runtime.contract import ContainerConfig, ContainerStatus, DnsConfig, Mount, SandboxConfig, SandboxStatus
@@ -24,17 +24,28 @@ def split_id(process: str) -> tuple[str, str, str]:
 
 
 def _compact(config: Any) -> dict[str, Any]:
-    """Fields that differ from their default."""
-    data = asdict(config)
+    """Fields that differ from their default, dataclasses among them as they are: `_json` takes these apart.
+
+    (dataclasses.asdict copies everything deeply, which made up most of a pod's time in this process.)
+    """
+    data = {}
     for item in fields(config):
         value = getattr(config, item.name)
-        if value == item.default or (value == {} and item.default_factory is dict):
-            del data[item.name]
+        if value != item.default and not (value == {} and item.default_factory is dict):
+            data[item.name] = value
     return data
 
 
+def _plain(value: Any) -> Any:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"), default=_plain)
+
+
 def sandbox_meta(config: SandboxConfig) -> str:
-    return json.dumps(_compact(config), separators=(",", ":"))
+    return _json(_compact(config))
 
 
 def sandbox_config(meta: str) -> SandboxConfig:
@@ -67,7 +78,7 @@ def container_meta(record: ContainerRecord) -> str:
     data = _compact(record)
     data["config"] = _compact(record.config)
     data["config"].pop("env", None)  # `env` holds it, resolved
-    return json.dumps(data, separators=(",", ":"))
+    return _json(data)
 
 
 def container_record(meta: str) -> ContainerRecord:
