@@ -67,6 +67,7 @@ class Informer:
         self._handlers: list[tuple[OnAdd | None, OnUpdate | None, OnDelete | None]] = []
         self._version: str | None = None
         self._gone: deque[str] = deque(maxlen=GONE_REMEMBERED)
+        self._connected = False
         self._synced = asyncio.Event()
         self._last_error = "no request was answered yet"
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,6 +129,11 @@ class Informer:
     def synced(self) -> bool:
         """Whether the first list is in the store."""
         return self._synced.is_set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a watch is open now; False means that the store may be behind."""
+        return self._connected
 
     async def wait_synced(self, timeout: float | None = None) -> None:
         """Return once the first list is in the store. Raises TimeoutError that says what it waited for and why."""
@@ -199,12 +205,16 @@ class Informer:
             field_selector=self._fields,
             timeout=self._timing.watch_timeout * (1 + random.random()),
         )
-        async with contextlib.aclosing(batches):
-            async for batch in batches:
-                for type_, obj in batch:
-                    if type_ != "BOOKMARK":
-                        self._apply(type_, obj)
-                    self._version = obj["metadata"]["resourceVersion"]
+        try:
+            async with contextlib.aclosing(batches):
+                async for batch in batches:
+                    self._connected = True
+                    for type_, obj in batch:
+                        if type_ != "BOOKMARK":
+                            self._apply(type_, obj)
+                        self._version = obj["metadata"]["resourceVersion"]
+        finally:
+            self._connected = False
 
     def _apply(self, type_: str, obj: Obj) -> None:
         key = key_of(obj)

@@ -44,6 +44,15 @@ def heartbeat(node: Obj, lease: Obj | None, known: Heartbeat | None, now: float)
     return Heartbeat(renewed, beat, now)
 
 
+def excuse(elapsed: float, period: float, connected: bool) -> float:
+    """How much of the time since the last look must not count as a node's silence.
+
+    All of it while we could not hear (the API server was away), and what we ourselves came late by: a machine too busy
+    to run this loop on time is too busy to renew leases on time, and that is no node's failure.
+    """
+    return elapsed if not connected else max(0.0, elapsed - 2 * period)
+
+
 def silent_conditions(node: Obj, now: float) -> list[Obj]:
     """The conditions to write for a node whose kubelet is silent; [] where they are written already."""
     changed = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
 from netlab.api import meta
 from netlab.api.errors import StatusError
@@ -46,8 +47,11 @@ class NodeLifecycleController:
             group.create_task(self.queue.run(self.reconcile, workers=8))
 
     async def _monitor(self) -> None:
+        looked = time.monotonic()
         while True:
             started = time.monotonic()
+            self._excuse(started - looked)
+            looked = started
             results = await asyncio.gather(
                 *(self._look(node) for node in list(self.nodes.store.values())), return_exceptions=True
             )
@@ -55,6 +59,12 @@ class NodeLifecycleController:
                 if isinstance(error, Exception):
                     log.info("node monitor: %s", error)
             await asyncio.sleep(max(0.05, self.timing.node_monitor_period - (time.monotonic() - started)))
+
+    def _excuse(self, elapsed: float) -> None:
+        connected = self.leases.connected and self.nodes.connected
+        more = health.excuse(elapsed, self.timing.node_monitor_period, connected)
+        if more > 0:
+            self._beats = {name: replace(beat, at=beat.at + more) for name, beat in self._beats.items()}
 
     async def _look(self, node: Obj) -> None:
         """Judge one node's heartbeat."""

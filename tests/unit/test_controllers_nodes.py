@@ -262,6 +262,30 @@ async def test_a_silent_node_loses_its_pods_and_comes_back(start: Start) -> None
     beats.stop()
 
 
+async def test_an_outage_of_the_server_is_no_nodes_silence(start: Start) -> None:
+    api = start("node-lifecycle", "taint-eviction")
+    for name in ("n1", "n2"):
+        api.add(node(name))
+    beats = Beats(api, "n1", "n2")
+    await asyncio.sleep(0.05)
+    api.up = False
+    api.drop_watches()
+    beats.alive.clear()
+    await asyncio.sleep(0.6)
+    api.up = True
+    beats.alive.update(("n1", "n2"))
+    await asyncio.sleep(0.3)
+    assert all(health.ready_status(n) == "True" for n in api.objects(NODES))
+    beats.stop()
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "connected", "excused"), [(0.5, True, 0.0), (0.5, False, 0.5), (3.0, True, 2.0), (0.6, True, 0.0)]
+)
+def test_what_is_not_counted_as_silence(elapsed: float, connected: bool, excused: float) -> None:
+    assert health.excuse(elapsed, 0.5, connected) == excused
+
+
 async def test_when_all_fall_silent_nobody_is_evicted(start: Start) -> None:
     api = start("node-lifecycle", "taint-eviction")
     for name in ("n1", "n2"):
