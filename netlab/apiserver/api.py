@@ -1,6 +1,7 @@
 """What the operations share: one value with the store, the registry, the gatekeepers and the clock."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -35,6 +36,8 @@ class Api:
     registry: Registry = BUILTIN
     clock: Callable[[], float] = time.time
     started: float = field(default_factory=time.time)
+    requests: Counter[tuple[str, str, str, str, str, int]] = field(default_factory=Counter)
+    """Answers given so far by (verb, group, version, resource, subresource, code)."""
 
     def stored(self, resource: Resource) -> Stored:
         return self.storage.of(resource)

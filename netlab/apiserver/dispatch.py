@@ -55,6 +55,8 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
         found = error_response(errors.internal(f"unexpected error, see the server's log for request {request_id}"))
     if isinstance(found, Response) and request.warnings:
         found.headers["Warning"] = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
+    info, code = request.info, found.code if isinstance(found, Response) else 200
+    api.requests[info.verb, info.group, info.version, info.resource, info.subresource, code] += 1
     return found
 
 

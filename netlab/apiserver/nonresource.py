@@ -137,6 +137,10 @@ def _keys(api: Api) -> dict[str, Any]:
     return {"keys": [{"use": "sig", "alg": "ES256", "kid": digest, **key}]}
 
 
+_METHODS = {"create": "POST", "update": "PUT", "deletecollection": "DELETE"}
+"""Verbs that upstream's metrics name by the HTTP method."""
+
+
 def _metrics(api: Api) -> bytes:
     lines = ["# TYPE apiserver_storage_objects gauge"]
     seen: set[str] = set()
@@ -145,4 +149,9 @@ def _metrics(api: Api) -> bytes:
         if resource.stored and collection not in seen:
             seen.add(collection)
             lines.append(f'apiserver_storage_objects{{resource="{collection}"}} {api.store.count(collection)}')
+    lines.append("# TYPE apiserver_request_total counter")
+    for (verb, group, version, name, subresource, code), count in api.requests.items():
+        named = f'code="{code}",group="{group}",resource="{name}",subresource="{subresource}"'
+        verb = _METHODS.get(verb, verb.upper())
+        lines.append(f'apiserver_request_total{{{named},verb="{verb}",version="{version}"}} {count}')
     return ("\n".join(lines) + "\n").encode()
