@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 PREFIX = "flannel.alpha.coreos.com/"
 VNI = 1
+MANY_PEERS = 32
+LONGEST_RESYNC = 3600.0
 
 
 def flannel_annotations(config: NodeConfig, backend: str) -> dict[str, str]:
@@ -85,7 +87,13 @@ class Overlay:
 
     def watch(self, nodes: Informer) -> None:
         """Follow the Nodes of this informer."""
-        nodes.add_handler(self._seen, lambda _, new: self._seen(new), self._lost)
+        nodes.add_handler(self._seen, self._updated, self._lost)
+
+    def _updated(self, old: Obj, new: Obj) -> None:
+        """Most events of Nodes are heartbeats."""
+        same = old["metadata"].get("annotations") == new["metadata"].get("annotations")
+        if not same or (old.get("spec") or {}).get("podCIDR") != (new.get("spec") or {}).get("podCIDR"):
+            self._seen(new)
 
     def _seen(self, node: Obj) -> None:
         name = node["metadata"]["name"]
@@ -113,7 +121,7 @@ class Overlay:
         while True:
             whole = False
             try:
-                async with asyncio.timeout(self._resync if self._ready else None):
+                async with asyncio.timeout(self._interval() if self._ready else None):
                     await self._wake.wait()
             except TimeoutError:
                 whole = True
@@ -125,6 +133,10 @@ class Overlay:
                 self._all_dirty = True
                 await asyncio.sleep(0.5)
                 self._wake.set()
+
+    def _interval(self) -> float:
+        """Comparing everything costs every node as much as there are nodes: a large lab does it more seldom."""
+        return min(self._resync * max(1.0, (len(self._peers) / MANY_PEERS) ** 2), LONGEST_RESYNC)
 
     async def _sync(self, whole: bool) -> None:
         own = self._own

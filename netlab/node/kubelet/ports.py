@@ -82,11 +82,12 @@ class NodeContext:
         return f"/run/netns/{self.config.netns}"
 
     def pod_dir(self, uid: str) -> Path:
-        """What one pod has on disk: `<volume>/`, and `<container>.<attempt>` for termination messages."""
+        """What one pod has on disk: `<volume>/`."""
         return self.agent.pods_path / "data" / uid
 
     def memory_dir(self, uid: str) -> Path:
-        """The same, on the lab's tmpfs: secrets, tokens, emptyDirs with medium Memory."""
+        """What it has on the lab's tmpfs: secrets, tokens, emptyDirs of medium Memory as `<volume>/`, and
+        `<container>.<attempt>` for termination messages."""
         return Path(self.agent.memory_dir) / uid
 
     def log_dir(self, namespace: str, name: str, uid: str) -> Path:

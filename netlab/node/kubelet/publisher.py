@@ -63,12 +63,11 @@ class StatusPublisher:
         retry = RETRY_FIRST
         while self._dirty and not self._closed:
             self._dirty = False
-            patch = self._compute()
-            if patch is None:
-                continue
             try:
                 async with self._requests:
-                    patch = self._compute() or patch
+                    patch = self._compute()
+                    if patch is None:
+                        continue
                     answer = await self._client.patch_status(PODS, self._name, patch, self._namespace)
             except StatusError as problem:
                 if problem.code in (404, 409):

@@ -216,11 +216,11 @@ class Starter:
     def _termination_file(self, container: Obj, attempt: int) -> str:
         if not container.get("terminationMessagePath"):
             return ""
-        path = f"{self.shared.context.pod_dir(self.state.uid)}/{container['name']}.{attempt}"
+        path = f"{self.volumes.memory}/{container['name']}.{attempt}"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
-            self.shared.context.pod_dir(self.state.uid).mkdir(parents=True, exist_ok=True)
+            os.makedirs(self.volumes.memory, exist_ok=True)  # noqa: PTH103
             return self._termination_file(container, attempt)
         os.fchmod(descriptor, 0o666)
         os.close(descriptor)

@@ -38,16 +38,18 @@ def kind_of(volume: Obj) -> str:
 
 @dataclass(slots=True)
 class PodVolumes:
-    """`paths`: volume name → (path, read-only), filled by `mount`."""
+    """`paths`: volume name → (path, read-only), filled by `mount`. `memory`: the pod's directory on the tmpfs."""
 
     context: NodeContext
     source: ObjectSource
     uid: str
     tokens: PodTokens = field(init=False)
+    memory: str = field(init=False)
     paths: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tokens = PodTokens(self.context)
+        self.memory = str(self.context.memory_dir(self.uid))
 
     async def mount(self, pod: Obj, facts: PodFacts) -> None:
         """Set up every volume that is not yet. Raises VolumeError for the first that cannot be."""
@@ -84,8 +86,7 @@ class PodVolumes:
         raise VolumeError(name, f"volumes of kind {kind} are not supported by netlab")
 
     def _directory(self, name: str, *, memory: bool) -> Path:
-        base = self.context.memory_dir(self.uid) if memory else self.context.pod_dir(self.uid)
-        return base / name
+        return Path(self.memory, name) if memory else self.context.pod_dir(self.uid) / name
 
     async def _write_files(self, pod: Obj, facts: PodFacts, volumes: Iterable[Obj]) -> None:
         volumes = list(volumes)
@@ -139,4 +140,4 @@ class PodVolumes:
     def unmount(self) -> None:
         """Delete the pod's directories."""
         discard(self.context.pod_dir(self.uid))
-        discard(self.context.memory_dir(self.uid))
+        discard(Path(self.memory))
