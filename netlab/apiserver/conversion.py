@@ -68,7 +68,7 @@ def _hpa_to_v1(obj: Obj) -> Obj:
             status["currentCPUUtilizationPercentage"] = resource["current"]["averageUtilization"]
     status.pop("conditions", None)
     if "status" in obj:
-        converted["status"] = status
+        converted["status"] = {"currentReplicas": 0, "desiredReplicas": 0, **status}
     return converted
 
 

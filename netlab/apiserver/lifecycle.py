@@ -60,7 +60,7 @@ def check_namespace(obj: Obj, resource: Resource, namespace: str) -> None:
 def prepare_new(obj: Obj, resource: Resource, now: str) -> None:
     """System fields, name, strategy: all that comes before validation."""
     metadata = meta.metadata(obj)
-    for gone in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
+    for gone in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
         metadata.pop(gone, None)
     metadata["uid"] = meta.new_uid()
     metadata["creationTimestamp"] = now

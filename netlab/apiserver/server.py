@@ -102,7 +102,12 @@ class Server:
         self.tls = tls_context(api.pki)
         self.kubelet_tls = _kubelet_context(api.pki)
         self.http = HttpServer(
-            self.handle, access_log=None, keepalive_timeout=300, max_line_size=64 << 10, max_field_size=64 << 10
+            self.handle,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=300,
+            max_line_size=64 << 10,
+            max_field_size=64 << 10,
         )
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:

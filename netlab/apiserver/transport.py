@@ -5,6 +5,7 @@ frames go there as they come. Building a header map per answer would cost more t
 """
 
 import asyncio
+import socket
 import time
 from http import HTTPStatus
 
@@ -15,6 +16,15 @@ from netlab.apiserver.wire.message import Response, Streaming
 
 _BUFFERED = 1 << 20
 """A client that is this far behind is waited for before its next request is answered."""
+
+
+_PEER_OPTIONS = (
+    (socket.TCP_KEEPIDLE, 15),
+    (socket.TCP_KEEPINTVL, 5),
+    (socket.TCP_KEEPCNT, 3),
+    (socket.TCP_USER_TIMEOUT, 30_000),
+)
+"""A peer behind a cut cable says nothing: its connection, and what waits in it, is given up after half a minute."""
 
 
 class Connection(web.RequestHandler):
@@ -31,6 +41,13 @@ class Connection(web.RequestHandler):
             self._peer = tls.getpeercert(True) if tls is not None else None
             self._peer_known = True
         return self._peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            for option, value in _PEER_OPTIONS:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self.stream is not None:

@@ -6,6 +6,7 @@ connections become one pipe and nobody looks at the bytes; otherwise its answer 
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Mapping
 
@@ -180,7 +181,8 @@ def _unreachable(http: web.BaseRequest, target: TakeOver, error: Exception) -> w
     if isinstance(error, TimeoutError):
         why = f"dial tcp {target.host}:{target.port}: i/o timeout"
     elif isinstance(error, OSError):
-        why = f"dial tcp {target.host}:{target.port}: connect: {(error.strerror or str(error)).lower()}"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        why = f"dial tcp {target.host}:{target.port}: connect: {reason.lower()}"
     else:
         why = "EOF"
     return Ready(error_response(errors.internal(f'error dialing backend: Get "{url}": {why}')), http)

@@ -24,7 +24,7 @@ async def create(api: Api, request: Request, resource: Resource) -> Answer:
 async def create_object(api: Api, request: Request, resource: Resource, obj: Obj) -> Answer:
     """Create a decoded object (also a PUT or an apply that finds nothing)."""
     info, stored, dry = request.info, api.stored(resource), dry_run(request)
-    if meta.get(obj, "metadata", "resourceVersion", default="") not in ("", "0"):
+    if not dry and meta.get(obj, "metadata", "resourceVersion", default="") not in ("", "0"):
         raise errors.internal("resourceVersion should not be set on objects to be created")
     namespace = info.namespace if resource.namespaced else ""
     lifecycle.check_namespace(obj, resource, namespace)

@@ -26,10 +26,12 @@ def plain(item: Item, stored: Stored, selection: Selection) -> bytes:
 class Channel:
     """Sinks that watch the same selection in the same representation."""
 
-    __slots__ = ("_pending", "_prefix", "frames", "selection", "sinks", "stored")
+    __slots__ = ("_pending", "_prefix", "frames", "made", "selection", "sinks", "stored")
 
-    def __init__(self, stored: Stored, selection: Selection, show: Frames) -> None:
+    def __init__(self, stored: Stored, selection: Selection, show: Frames, made: dict[object, bytes]) -> None:
         self.stored, self.selection, self.frames = stored, selection, show
+        self.made = made
+        """Chunks of the events that are being told, shared by the channels of a collection."""
         self.sinks: dict[Sink, None] = {}
         self._pending: list[bytes] = []
         self._prefix = f"{stored.collection}/{selection.namespace}/" if selection.namespace else ""
@@ -55,17 +57,16 @@ class Channel:
         seen = self.seen(event)
         if seen is None:
             return None
-        return self.chunk(*seen)
+        key = (seen[0], seen[1].revision, self.frames, self.selection.resource.api_version)
+        known = self.made.get(key)
+        if known is None:
+            known = self.made[key] = self.chunk(*seen)
+        return known
 
     def chunk(self, kind: EventType, item: Item, show: Frames | None = None) -> bytes:
-        """The HTTP chunk of one object, made once and kept; `show` instead of the channel's own representation."""
-        show = show or self.frames
-        key = (kind, show, self.selection.resource.api_version)
-        known: bytes | None = item.cache.get(key)
-        if known is None:
-            value = show(item, self.stored, self.selection)
-            known = item.cache[key] = frames.chunk(frames.event_line(kind, value))
-        return known
+        """The HTTP chunk of one object; `show` instead of the channel's own representation."""
+        value = (show or self.frames)(item, self.stored, self.selection)
+        return frames.chunk(frames.event_line(kind, value))
 
     def collect(self, event: Event) -> None:
         frame = self.frame(event)

@@ -25,6 +25,7 @@ class Hub:
         self._channels: dict[tuple[Selection, Frames], Channel] = {}
         self._places: dict[Place, dict[Channel, None]] = {}
         self._waiting: list[Event] = []
+        self._made: dict[object, bytes] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._rested = 0.0
         store.subscribe(stored.collection, self.publish)
@@ -32,7 +33,7 @@ class Hub:
     def channel(self, selection: Selection, show: Frames) -> Channel:
         """The channel of this selection and representation, made when it is the first of its kind."""
         found = self._channels.get((selection, show))
-        return found if found is not None else Channel(self.stored, selection, show)
+        return found if found is not None else Channel(self.stored, selection, show, self._made)
 
     def join(self, channel: Channel, sink: Sink) -> None:
         self._channels.setdefault((channel.selection, channel.frames), channel)
@@ -81,6 +82,8 @@ class Hub:
                 touched[channel] = None
         for channel in touched:
             channel.flush()
+        # kept no longer than they are needed: history holds the values, not their frames
+        self._made.clear()
 
     def _concerned(self, event: Event) -> Iterator[Channel]:
         places = self._places
