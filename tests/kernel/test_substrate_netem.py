@@ -1,0 +1,89 @@
+"""Links with delay, jitter and loss, where the kernel has netem (scripts/vm-test runs these under one that has)."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from netlab.kernel import features, netns
+from netlab.substrate import build
+from netlab.topology import load
+
+pytestmark = pytest.mark.vm
+
+TWO = """\
+name: two
+nodes: {{n1: {{role: control-plane}}, n2: }}
+switches: [s1]
+links:
+  - {{ends: [n1, s1], {how}}}
+  - ends: [n2, s1]
+"""
+
+
+def need_netem() -> None:
+    found = features.feature("netem")
+    if not found.available:
+        pytest.skip(f"netem: {found.detail}; scripts/vm-test runs this test")
+
+
+def two(tmp_path: Path, how: str):
+    path = tmp_path / "two.yaml"
+    path.write_text(TWO.format(how=how))
+    return build(load(path))
+
+
+def test_each_direction_waits_as_long_as_the_link_says(sandbox, tmp_path):
+    need_netem()
+    net = two(tmp_path, "delay: 30ms")
+    shown = net.get("n1").cmd("ping -c5 -i0.2 -W5 " + net.node_ip("n2"))
+    times = [float(value) for value in re.findall(r"time=([\d.]+)", shown)][1:]  # the first one waits for ARP, too
+    assert len(times) == 4 and all(60 <= value < 120 for value in times), shown
+    net.stop()
+
+
+def drain(receiver: socket.socket) -> int:
+    """How many of the counted packets wait."""
+    found = 0
+    while True:
+        try:
+            found += len(receiver.recv(200)) == 100
+        except BlockingIOError:
+            return found
+
+
+def test_as_many_packets_are_lost_as_the_link_says(sandbox, tmp_path):
+    need_netem()
+    net = two(tmp_path, "loss: 20%")
+    sender, receiver = (net.netns(name).socket(socket.AF_INET, socket.SOCK_DGRAM) for name in ("n1", "n2"))
+    receiver.bind(("0.0.0.0", 9999))
+    for _ in range(20):  # until ARP got through
+        sender.sendto(b"x", (net.node_ip("n2"), 9999))
+        time.sleep(0.05)
+    receiver.setblocking(False)
+    got = 0
+    for _ in range(1000):
+        sender.sendto(b"y" * 100, (net.node_ip("n2"), 9999))
+        got += drain(receiver)
+    time.sleep(0.5)
+    got += drain(receiver)
+    assert 720 <= got <= 880, got
+    net.stop()
+
+
+def test_the_shipped_wide_area_network_stands_and_building_it_again_changes_nothing(sandbox):
+    need_netem()
+    wan = load("topologies/wan.yaml")
+    net = build(wan)
+    before = sorted(netns.names())
+    nodes = [node.name for node in wan.nodes]
+    shown = net.get(nodes[0]).cmd(f"ping -c10 -i0.2 -W5 {net.node_ip(nodes[-1])}")
+    times = [float(value) for value in re.findall(r"time=([\d.]+)", shown)]
+    assert times and min(times) > 50, shown
+    build(wan)
+    assert sorted(netns.names()) == before
+    net.stop()
