@@ -63,7 +63,7 @@ def container(
         id=process_id(CONTAINER, pod.node, id),
         target=program[0] if program else None,
         args=tuple(arguments[1:]) if program else (),
-        argv=() if program else tuple(arguments),
+        argv=tuple(arguments),
         via=program[1] if program else "init",
         env=record.env,
         cwd=record.cwd,

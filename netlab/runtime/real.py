@@ -388,7 +388,7 @@ class SandboxRuntime:
             id=records.process_id(records.EXEC, record.node, number),
             target=program[0] if program and forked else None,
             args=tuple(argv[1:]) if forked else (),
-            argv=() if forked else tuple(argv),
+            argv=tuple(argv),
             env=env,
             cwd=record.cwd,
             join=dict.fromkeys(("net", "uts", "ipc", "pid", "mnt"), container.info.id),

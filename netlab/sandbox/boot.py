@@ -82,6 +82,7 @@ def first_process(config: Config, channel: Channel) -> int:
     step = "set-up"
     try:
         sys_.set_name("netlab-init")
+        facts.arguments, facts.environment = sys_.memory_of_arguments()
         raise_limits()
         for fds in config["fds"].values():
             for fd in fds:

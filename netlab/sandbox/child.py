@@ -19,15 +19,17 @@ import termios
 import traceback
 from typing import Any, NoReturn
 
-from netlab.sandbox import wire
+from netlab.sandbox import facts, wire
 from netlab.sandbox.syscalls import (
     NAMESPACES,
     PR_SET_NO_NEW_PRIVS,
     TIOCGPTPEER,
     cap_mask,
     drop_bounding,
+    overwrite,
     prctl,
     set_capabilities,
+    set_name,
     setns,
     unshare,
 )
@@ -50,7 +52,7 @@ def run(spec: Spec, files: Files) -> NoReturn:
         reset_signals()
         os.setsid()
         prepare(spec, files, stage, report)
-        if spec.get("argv"):
+        if not spec.get("target"):
             stage[0] = "exec"
             execute(list(spec["argv"]), spec.get("env") or {})
         stage[0] = "target"
@@ -329,10 +331,20 @@ def find(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def show(spec: Spec) -> None:
+    """What ps and /proc tell of a fork that is no program of its own: its name and arguments, not PID 1's."""
+    argv = spec.get("argv") or ["netlab", spec["id"]]
+    set_name(argv[0].rpartition("/")[2] if spec.get("argv") else spec["id"].rpartition("/")[2])
+    overwrite(facts.arguments, "\0".join(argv).encode(errors="replace"))
+    if spec.get("rootfs"):
+        # A container does not see the environment of whoever started the lab.
+        os.environ.clear()
+        overwrite(facts.environment, b"")
+
+
 def invoke(call: Any, spec: Spec) -> int:
     """Call a Python target; its result is the exit status, as of sys.exit."""
-    if spec.get("rootfs"):
-        os.environ.clear()  # a container does not see the environment of whoever started the lab
+    show(spec)
     os.environ.update(spec.get("env") or {})
     try:
         result = call(*spec.get("args", ()))

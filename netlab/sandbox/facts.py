@@ -7,3 +7,6 @@ own_proc = True
 # A mount namespace with the machine's mounts and the lab's /run, but none of the thousands of mounts that the lab makes
 # later (/run/netns/*): containers' mount namespaces are copies of this one. Descriptor, -1 before the start.
 template_fd = -1
+# Where the kernel keeps this process's arguments and environment, (start, end) addresses each: what `ps` shows.
+arguments = (0, 0)
+environment = (0, 0)

@@ -49,7 +49,9 @@ class RootFs:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """One process. Exactly one of `target` ("package.module:function", called with `args`) and `argv` is given.
+    """One process: a `target` ("package.module:function", called with `args`) or the program of `argv`.
+
+    With a target, `argv` is only what `ps` shows.
 
     id: unique among what PID 1 keeps; a prefix with slashes groups them ("ctr/node1/4f…").
     env: the whole environment for `argv`; added to PID 1's own for a `target`.

@@ -84,6 +84,22 @@ def prctl(option: int, value: int = 0) -> None:
         raise _fail("prctl", option)
 
 
+def memory_of_arguments() -> tuple[tuple[int, int], tuple[int, int]]:
+    """proc(5), stat: arg_start, arg_end, env_start, env_end. The same in every fork."""
+    with open("/proc/self/stat", "rb") as file:  # noqa: PTH123
+        text = file.read()
+    fields = text[text.rindex(b")") + 2 :].split()
+    start, end, env_start, env_end = (int(field) for field in fields[45:49])
+    return (start, end), (env_start, env_end)
+
+
+def overwrite(area: tuple[int, int], text: bytes) -> None:
+    """Put as much of `text` as fits into that memory of this process, zeros after it."""
+    start, end = area
+    if end > start:
+        ctypes.memmove(start, text[: end - start - 1].ljust(end - start, b"\0"), end - start)
+
+
 def set_name(name: str) -> None:
     """The process's name as `ps -o comm` shows it (15 bytes)."""
     _libc.prctl(ctypes.c_int(PR_SET_NAME), os.fsencode(name)[:15], 0, 0, 0)
