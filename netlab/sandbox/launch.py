@@ -81,7 +81,7 @@ def launch(
             "lock_fd": lock,
             "keep": [str(p) for p in _kept(lab, keep)],
             "preload": list(preload),
-            "cgroup": str(cgroups.make_lab_group(lab.name) or ""),
+            "cgroup": _cgroup(lab),
             "zygote": list(zygote),
             "zygote_log": str(lab.logs / "zygote.log"),
             "sys_path": [str(Path(p).absolute()) for p in sys.path],
@@ -110,7 +110,24 @@ def _clean(lab: LabPaths) -> None:
     shutil.rmtree(lab.pods, ignore_errors=True)
     lab.pods.mkdir(parents=True, exist_ok=True)
     lab.pid.unlink(missing_ok=True)
-    cgroups.remove_lab_group(cgroups.lab_group(lab.name))
+    _remove_cgroup(lab)
+
+
+def _cgroup(lab: LabPaths) -> str:
+    """The lab's own group, or "". Its path is kept: whoever ends the lab may itself be in another group."""
+    group = cgroups.make_lab_group(lab.name)
+    if group is not None:
+        lab.cgroup.write_text(str(group))
+    return str(group or "")
+
+
+def _remove_cgroup(lab: LabPaths) -> None:
+    try:
+        group = Path(lab.cgroup.read_text())
+    except OSError:
+        return
+    cgroups.remove_lab_group(group)
+    lab.cgroup.unlink(missing_ok=True)
 
 
 def _kept(lab: LabPaths, more: Iterable[Path]) -> list[Path]:
@@ -216,7 +233,7 @@ def destroy(lab: LabPaths, *, grace: float = 0.0) -> bool:
     if not lock_is_held(lab):
         lab.pid.unlink(missing_ok=True)
         lab.control_socket.unlink(missing_ok=True)
-        cgroups.remove_lab_group(cgroups.lab_group(lab.name))
+        _remove_cgroup(lab)
     return ended
 
 

@@ -104,6 +104,11 @@ class LabPaths:
         return self.runtime / "pid"
 
     @property
+    def cgroup(self) -> Path:
+        """The path of the lab's memory cgroup, where it has one."""
+        return self.runtime / "cgroup"
+
+    @property
     def lock(self) -> Path:
         """Locked (flock) by PID 1 for as long as the lab lives."""
         return self.runtime / "lock"

@@ -289,17 +289,25 @@ async def signals() -> None:
 
 
 def test_memory_limit(box: Box) -> None:
-    if not box.call(has_cgroup):
+    if not box.call(lab_cgroup):
         assert box.call(limit_is_ignored) == 0
         return
     assert box.call(out_of_memory) == (137, "OOMKilled")
 
 
-async def has_cgroup() -> bool:
+def test_no_cgroup_is_left() -> None:
+    with running() as box:
+        group = box.call(lab_cgroup)
+        if group:
+            box.call(out_of_memory)
+    assert not group or not os.path.exists(group)
+
+
+async def lab_cgroup() -> str:
     from netlab.sandbox.client import InitClient
 
     client = await InitClient.connect()
-    return bool((await client.info())["cgroup"])
+    return str((await client.info())["cgroup"])
 
 
 EAT = "x = [bytearray(1 << 20) for _ in range(64)]"

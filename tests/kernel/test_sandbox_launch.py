@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -193,6 +194,7 @@ def test_an_interrupted_start_leaves_nothing() -> None:
         wait_for(lambda paths=paths: running_pid(paths) is not None or not lab_processes(paths))
         destroy(paths)
         wait_for(lambda paths=paths: not lab_processes(paths))
+        shutil.rmtree(paths.state.parent)
 
 
 def lab_processes(paths: object) -> list[str]:
