@@ -295,14 +295,14 @@ def in_cluster_client(directory: Path = SERVICE_ACCOUNT) -> Client:
     import ssl
 
     from netlab.client.client import Client
-    from netlab.client.transport import AiohttpTransport
+    from netlab.client.transport import HttpTransport
 
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
         raise SystemExit("unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and _PORT must be defined")
     context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     token = (directory / "token").read_text().strip()
-    return Client(AiohttpTransport(f"https://{host}:{port}", context, token))
+    return Client(HttpTransport(f"https://{host}:{port}", context, token))
 
 
 async def run(corefile: Corefile, client: Client) -> None:

@@ -13,7 +13,7 @@ from netlab.client.events import EventRecorder
 from netlab.client.informer import Informer
 from netlab.client.kinds import NODES
 from netlab.client.kubeconfig import load
-from netlab.client.transport import AiohttpTransport
+from netlab.client.transport import HttpTransport
 from netlab.dataplane.nodes import NodeNet
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.kubelet.kubelet import Kubelet
@@ -42,7 +42,7 @@ def node_client(node: NodeConfig, network: NodeNetwork, times: Timing) -> Client
         sock.setblocking(False)
         return sock
 
-    transport = AiohttpTransport(
+    transport = HttpTransport(
         url,
         tls,
         token,

@@ -20,7 +20,7 @@ from typing import Any
 
 from netlab.client.client import Client
 from netlab.client.kubeconfig import load
-from netlab.client.transport import AiohttpTransport
+from netlab.client.transport import HttpTransport
 from tests.bench.labs import BenchLab, busy_machine, lab, median
 from tests.bench.peers import table
 
@@ -111,7 +111,7 @@ class Timeline:
 async def _watch(bench: BenchLab, app: str, timeline: Timeline, done: Callable[[], bool], start: float) -> None:
     """Follow the pods of an application until `done`."""
     url, context, token = load(bench.kubeconfig)
-    client = Client(AiohttpTransport(url, context, token))
+    client = Client(HttpTransport(url, context, token))
     try:
         listed = await client.list(("v1", "pods"), "default", label_selector=f"app={app}")
         version = listed["metadata"]["resourceVersion"]

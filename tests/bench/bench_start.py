@@ -13,7 +13,7 @@ import time
 
 from netlab.client.client import Client
 from netlab.client.kubeconfig import load
-from netlab.client.transport import AiohttpTransport
+from netlab.client.transport import HttpTransport
 from tests.bench.labs import BenchLab, busy_machine, lab, median
 from tests.bench.peers import table
 
@@ -42,7 +42,7 @@ async def call_by_name(bench: BenchLab) -> float:
     """Seconds until the pod has had its answer. RuntimeError when it fails."""
     began = time.monotonic()
     url, context, token = load(bench.kubeconfig)
-    client = Client(AiohttpTransport(url, context, token))
+    client = Client(HttpTransport(url, context, token))
     try:
         await client.create(PODS, CALLER, "default")
         listed = await client.list(PODS, "default", field_selector="metadata.name=caller")

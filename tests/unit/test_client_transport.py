@@ -12,7 +12,7 @@ from aiohttp import web
 from netlab.api.errors import StatusError
 from netlab.client.client import Client
 from netlab.client.kinds import PODS
-from netlab.client.transport import AiohttpTransport, TransportError
+from netlab.client.transport import HttpTransport, TransportError
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
@@ -40,7 +40,7 @@ async def client_of() -> AsyncIterator[Callable[..., Client]]:
     made: list[Client] = []
 
     def make(url: str, **options: Any) -> Client:
-        made.append(Client(AiohttpTransport(url, **options)))
+        made.append(Client(HttpTransport(url, **options)))
         return made[-1]
 
     yield make
@@ -192,7 +192,7 @@ async def test_a_silent_watch_ends_when_asked_to(serve: Serve) -> None:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         return await stream(request, event("ADDED", 1), hang=True)
 
-    transport = AiohttpTransport(await serve(handle))
+    transport = HttpTransport(await serve(handle))
     client = Client(transport, watch_idle_timeout=0.05)
     with pytest.raises(TransportError, match=r"nothing received for 0\.05 s"):
         async for _ in client.watch(PODS):
