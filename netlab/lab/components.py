@@ -195,10 +195,10 @@ def addons(name: str, state: str, runtime: str, upstream_timing: bool) -> None:
 def _client(kubeconfig: Path) -> Any:
     from netlab.client.client import Client
     from netlab.client.kubeconfig import load as load_kubeconfig
-    from netlab.client.transport import AiohttpTransport
+    from netlab.client.transport import HttpTransport
 
     url, context, token = load_kubeconfig(kubeconfig)
-    return Client(AiohttpTransport(url, context, token))
+    return Client(HttpTransport(url, context, token))
 
 
 def _timing(upstream: bool) -> Any:
