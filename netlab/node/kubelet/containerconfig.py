@@ -154,13 +154,18 @@ def container_config(
         read_only_rootfs=bool(context.get("readOnlyRootFilesystem")),
         memory_limit=int(quantity(limit)) if limit is not None else None,
         labels={**pod_labels(pod), CONTAINER_NAME_LABEL: name},
-        annotations={
-            RESTART_COUNT: str(attempt),
-            TERMINATION_PATH: message_path,
-            TERMINATION_POLICY: container.get("terminationMessagePolicy") or "File",
-            TERMINATION_FILE: termination_file,
-        },
+        annotations=_annotations(container, attempt, termination_file),
     )
+
+
+def _annotations(container: Obj, attempt: int, termination_file: str) -> dict[str, str]:
+    """What the kubelet must know of a container after a restart of its own."""
+    return {
+        RESTART_COUNT: str(attempt),
+        TERMINATION_PATH: container.get("terminationMessagePath") or "",
+        TERMINATION_POLICY: container.get("terminationMessagePolicy") or "File",
+        TERMINATION_FILE: termination_file,
+    }
 
 
 def _number(value: object) -> int | None:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
-from netlab.runtime.images.model import Image, ImageStore
+from netlab.runtime.images.model import Image, ImageStore, InvalidImageName
+from netlab.runtime.images.reference import parse
 
 FRESH = 2.0
+
+
+@lru_cache(maxsize=256)
+def shown(ref: str, image_id: str) -> tuple[str, str]:
+    """(image, imageID) of a container status, as containerd reports them: both in full, the second by digest."""
+    try:
+        full = parse(ref)
+    except InvalidImageName:
+        return ref, image_id
+    return str(full), f"{full.repository}@{image_id}" if image_id.startswith("sha256:") else image_id
 
 
 class ImageCache:

@@ -16,6 +16,7 @@ from netlab.node.kubelet.actions import backoff_key
 from netlab.node.kubelet.downward import PodFacts
 from netlab.node.kubelet.environment import ConfigError
 from netlab.node.kubelet.hooks import HookError, run_hook
+from netlab.node.kubelet.imagecache import shown
 from netlab.node.kubelet.model import ContainerState, Exit, PodState
 from netlab.node.kubelet.shared import Shared
 from netlab.node.kubelet.sources import FetchedData, UnavailableError
@@ -92,14 +93,14 @@ class Starter:
         try:
             container_id = await runtime.start_container(config)
         except StartError as problem:
-            self._failed_start(pod, known, image, problem)
+            self._failed_start(pod, container, known, image, problem)
             return False
         except (ContainerError, OSError) as problem:
             known.attempt = attempt - 1
             self._wait(known, "CreateContainerError", str(problem), self.shared.context.clock() + CONFIG_RETRY)
             self._event(pod, known, "Failed", f"Error: {problem}", warning=True)
             return False
-        known.id, known.image, known.image_id = container_id, container["image"], image.id
+        known.id, (known.image, known.image_id) = container_id, shown(container["image"], image.id)
         known.running, known.waiting, known.retry_at = True, None, 0.0
         known.started_at = self.shared.context.clock()
         self._event(pod, known, "Created", f"Created container: {known.name}")
@@ -107,10 +108,10 @@ class Starter:
         await self._tidy(pod, known, previous)
         return await self._post_start(pod, container, known)
 
-    def _failed_start(self, pod: Obj, known: ContainerState, image: Image, problem: StartError) -> None:
+    def _failed_start(self, pod: Obj, container: Obj, known: ContainerState, image: Image, problem: StartError) -> None:
         now = self.shared.context.clock()
         known.id = problem.container_id or known.id
-        known.image, known.image_id = known.image or image.names[0], image.id
+        known.image, known.image_id = shown(container["image"], image.id)
         known.exit = Exit(known.id, problem.exit_code, "StartError", str(problem), 0.0, now)
         known.waiting = ("RunContainerError", str(problem))
         self._event(pod, known, "Created", f"Created container: {known.name}")

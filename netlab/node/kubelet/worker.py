@@ -17,6 +17,7 @@ from netlab.client.kinds import PODS
 from netlab.client.transport import TransportError
 from netlab.node.kubelet.actions import Actions, backoff_key, plan
 from netlab.node.kubelet.clock import go_duration, parse
+from netlab.node.kubelet.imagecache import shown
 from netlab.node.kubelet.model import ContainerState, Exit, Kind, PodState
 from netlab.node.kubelet.podspec import find_container, full_name, host_network, uid
 from netlab.node.kubelet.prober import Prober
@@ -136,7 +137,7 @@ class PodWorker:
             if container is None or status.attempt < container.attempt:
                 continue
             container.id, container.attempt = status.id, status.attempt
-            container.image, container.image_id = status.image, status.image_id
+            container.image, container.image_id = shown(status.image, status.image_id)
             container.started_at = status.started_at
             container.waiting = None
             container.running = status.state == "running"
