@@ -87,4 +87,20 @@ setup_old_kubectl() {
     rm -f "$old"/*.deb
 }
 
-setup_base() { setup_packages; setup_python; }
+# nginx for the image of that name, unpacked and not installed: an installed one would serve port 80 of the machine.
+setup_nginx() {
+    programs="$venv/share/netlab/programs"
+    [ -x /usr/sbin/nginx ] || [ -x "$programs/nginx" ] && return 0
+    have apt-get || return 0
+    unpacked=$(mktemp -d)
+    (cd "$unpacked" && apt-get download -q nginx >"$apt_log" 2>&1 && dpkg -x nginx_*.deb .) || true
+    if [ -x "$unpacked/usr/sbin/nginx" ] && ! ldd "$unpacked/usr/sbin/nginx" | grep -q 'not found'; then
+        mkdir -p "$programs"
+        cp "$unpacked/usr/sbin/nginx" "$programs/nginx"
+    else
+        say "no nginx could be unpacked here: the image nginx needs the package nginx-light"
+    fi
+    rm -rf "$unpacked"
+}
+
+setup_base() { setup_packages; setup_python; setup_nginx; }

@@ -74,6 +74,9 @@ async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agent
     async def proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
         await start_proxy(node, replace(agent, proxy_mode=modes[node.name]), client)
 
+    from netlab.client.watch import share_decoding
+
+    share_decoding()  # its nodes watch the same collections
     config = agent_config(paths, topology, index, agents, upstream_timing)
     runtime = await SandboxRuntime.connect(nodes=[node.name for node in config.nodes])
     try:

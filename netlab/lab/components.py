@@ -139,6 +139,7 @@ def apiserver(name: str, state: str, runtime: str, upstream_timing: bool) -> Non
         dns_domain=cluster.dns_domain,
         cluster_name=topology.name,
         server_names=names,
+        default_toleration_seconds=int(_timing(upstream_timing).default_toleration),
     )
     _run(serve(config, ready=announce("apiserver")))
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,15 +19,18 @@ from netlab.api.types import Obj
 from netlab.lab.bus import LAB_SOCKET
 from netlab.lab.components import agent_count, specs
 from netlab.lab.progress import Progress
+from netlab.lab.record import LabError
 from netlab.sandbox.client import InitClient, inherited_fds
 from netlab.sandbox.paths import LabPaths
-from netlab.sandbox.spec import AlreadyExists, ProcessSpec
+from netlab.sandbox.spec import AlreadyExists, ExitEvent, ProcessSpec
 from netlab.topology import load
 from netlab.topology.model import Topology
 
 log = logging.getLogger("netlab.labd")
 
 OWN_ID = "component/labd"
+ENDS_MAX = 4
+"""So often may a component end while the lab starts: with PID 1's back-off that is a good second."""
 
 
 def main(name: str, state: str, runtime: str, upstream_timing: bool, began: float) -> None:
@@ -62,7 +66,33 @@ class Labd:
     # the start
 
     async def _start(self) -> None:
+        """Bring the lab up; a component that keeps ending fails the start instead of its time-out."""
         init = await InitClient.connect()
+        ended = await init.subscribe("component/")
+        watch = asyncio.create_task(self._watch_ends(ended))
+        bring = asyncio.create_task(self._bring_up(init))
+        await asyncio.wait((watch, bring), return_when=asyncio.FIRST_COMPLETED)
+        first = bring if bring.done() else watch
+        (watch if first is bring else bring).cancel()
+        await first
+
+    async def _watch_ends(self, ended: asyncio.Queue[ExitEvent | None]) -> None:
+        """Raises LabError when one component has ended too often."""
+        ends: Counter[str] = Counter()
+        while (event := await ended.get()) is not None:
+            ends[event.id] += 1
+            if ends[event.id] >= ENDS_MAX:
+                name = event.id.partition("/")[2]
+                raise LabError(f"{name} ended {ENDS_MAX} times: {self._last_words(name)} (klab logs {name})")
+
+    def _last_words(self, component: str) -> str:
+        try:
+            lines = (self.paths.logs / f"{component}.log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1].strip() if lines else "it said nothing"
+
+    async def _bring_up(self, init: InitClient) -> None:
         known = {process.id: process for process in await init.list("component/") if process.id != OWN_ID}
         for process in known.values():
             if process.exit is not None and process.id.endswith("/addons"):

@@ -21,6 +21,7 @@ from netlab.lab.labd import OWN_ID
 from netlab.lab.progress import PHASES
 from netlab.lab.record import LabError, LabRecord, load_record, save_record, write_atomically
 from netlab.runtime import PRELOAD
+from netlab.sandbox.doctor import missing_programs
 from netlab.sandbox.launch import LabRunning, Launched, destroy, launch, running_pid
 from netlab.sandbox.paths import LabPaths, known_labs
 from netlab.sandbox.spec import ProcessSpec
@@ -62,6 +63,8 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     began = time.monotonic()
     paths, topology, source = choose(options)
     check_supported(topology)
+    for check in missing_programs():
+        raise LabError(f"{check.name} is {check.found}, and no lab can do without ({check.needed_for}): {check.remedy}")
     try:
         paths.create()
     except OSError as error:

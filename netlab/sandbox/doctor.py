@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from netlab.sandbox import cgroups, idmap, syscalls
+from netlab.sandbox.paths import bundled_program
 
 SYSCTL = Path("/proc/sys")
 MIN_KERNEL = (5, 8)  # setns by pidfd
@@ -245,7 +246,7 @@ def _cgroup() -> Check:
 # program, arguments that print a version, needed for, Debian package, level
 PROGRAMS: tuple[tuple[str, tuple[str, ...], str, str, Literal["required", "feature"]], ...] = (
     ("ip", ("-V",), "everything", "iproute2", "required"),
-    ("mnexec", ("-v",), "Mininet (nodes, switches, links)", "mininet", "required"),
+    ("mnexec", ("-v",), "Mininet's own commands outside a lab (a lab does without)", "mininet", "feature"),
     ("iptables", ("--version",), "Services in iptables mode, masquerade", "iptables", "required"),
     ("kubectl", (), "talking to the cluster", "kubernetes-client", "feature"),
     ("busybox", (), "the busybox image, and tools in every other one", "busybox-static", "feature"),
@@ -254,12 +255,19 @@ PROGRAMS: tuple[tuple[str, tuple[str, ...], str, str, Literal["required", "featu
 )
 
 
+def missing_programs() -> list[Check]:
+    """The required programs that are not here. Milliseconds: nothing is run."""
+    names = {row[0]: row for row in PROGRAMS if row[4] == "required"}
+    lacking = [name for name in names if not (shutil.which(name) or shutil.which(name, path=SEARCH))]
+    return [_program(names[name]) for name in lacking]
+
+
 def _program(row: tuple[str, tuple[str, ...], str, str, Literal["required", "feature"]]) -> Check:
     name, version, needed, package, level = row
-    path = shutil.which(name) or shutil.which(name, path=SEARCH)
+    path = shutil.which(name) or shutil.which(name, path=SEARCH) or bundled_program(name)
     if path is None:
         return Check(name, False, "not found", needed, f"install the package {package}", level)
-    return Check(name, True, _version([path, *version]) if version else path, needed, "", level)
+    return Check(name, True, _version([str(path), *version]) if version else str(path), needed, "", level)
 
 
 def _version(command: list[str]) -> str:

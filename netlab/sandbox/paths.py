@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def runtime_root() -> Path:
 def images_dir() -> Path:
     """Images that the user added or loaded; shared by all of the user's labs."""
     return _xdg("XDG_DATA_HOME", ".local/share") / "netlab" / "images"
+
+
+def bundled_program(name: str) -> Path | None:
+    """A program that scripts/setup unpacked beside our environment (installed, it would be a running service)."""
+    for entry in sys.path:
+        if entry.endswith("site-packages"):
+            program = Path(entry).parents[2] / "share" / "netlab" / "programs" / name
+            if os.access(program, os.X_OK):
+                return program
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,11 @@ CREATE TABLE IF NOT EXISTS log (
   deleted INTEGER NOT NULL, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS floor (collection TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
 """
-_INSERT = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = {
+    rows: "INSERT INTO log VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows) for rows in (128, 32, 8, 1)
+}
+"""Several rows a statement: each statement gives the interpreter's lock away and has to wait for it afterwards."""
+_Row = tuple[int, str, int, int, bool, bytes]
 _FLOOR = "INSERT INTO floor VALUES (?, ?) ON CONFLICT (collection) DO UPDATE SET revision = excluded.revision"
 _DELETE = "DELETE FROM log WHERE revision = ?"
 HISTORY_BYTES = 32 << 20
@@ -261,7 +265,7 @@ class SqliteStore:
             self._loop.call_soon_threadsafe(self._committed, batch, error)
 
     def _write(self, batch: _Batch) -> StoreError | None:
-        rows = [
+        rows: list[_Row] = [
             (
                 event.item.revision,
                 event.item.key,
@@ -274,7 +278,7 @@ class SqliteStore:
         ]
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_INSERT, rows)
+            self._insert(rows)
             if batch.useless or batch.floors:
                 self._db.executemany(_DELETE, [(revision,) for revision in batch.useless])
                 self._db.executemany(_FLOOR, list(batch.floors.items()))
@@ -284,6 +288,13 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
             return self._explain(exception)
         return None
+
+    def _insert(self, rows: Sequence[_Row]) -> None:
+        start = 0
+        for size, statement in _INSERT.items():
+            while len(rows) - start >= size:
+                self._db.execute(statement, [value for row in rows[start : start + size] for value in row])
+                start += size
 
     def _explain(self, error: sqlite3.Error) -> StoreError:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:

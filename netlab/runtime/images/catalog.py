@@ -10,6 +10,7 @@ from typing import Literal
 
 from netlab.runtime.images.model import Image
 from netlab.runtime.images.reference import parse
+from netlab.sandbox.paths import bundled_program
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/netlab/bin:/opt/busybox/bin"
 REAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -157,7 +158,7 @@ ROWS = (
 
 
 def _which(program: str) -> str | None:
-    return shutil.which(program, path=REAL_PATH)
+    return shutil.which(program, path=REAL_PATH) or (str(found) if (found := bundled_program(program)) else None)
 
 
 def available(row: Row) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from netlab.sandbox.paths import bundled_program
 from netlab.sandbox.spec import MountSpec
 
 VIEWS = Path("/run/netlab/views")
@@ -377,6 +378,10 @@ def _nginx(root: Path) -> None:
     (root / "var/log/nginx/error.log").symlink_to("/dev/stderr")
     pages = VIEWS / ".nginx-usr"
     _write(pages, "share/nginx/html/index.html", NGINX_PAGE)
+    bundled = bundled_program("nginx")
+    if bundled is not None and not Path("/usr/sbin/nginx").exists():
+        (pages / "sbin").mkdir(parents=True, exist_ok=True)
+        shutil.copy(bundled, pages / "sbin" / "nginx")
     _write(pages, "share/nginx/html/50x.html", "<html><body><h1>An error occurred.</h1></body></html>\n")
 
 
