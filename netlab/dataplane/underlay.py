@@ -46,16 +46,20 @@ def underlay(topology: Topology) -> Mapping[str, NodeState]:
     }
 
 
+NO_LINK_LOCAL = Sysctl("net.ipv6.conf.default.addr_gen_mode", "1", optional=True)
+"""Interfaces made from now on give themselves no IPv6 link-local address. Each would cost duplicate address detection
+and router solicitations: noise in every capture, and the kernel's one lock for all network configuration."""
+
+
 def sysctls(*, forwards: bool) -> tuple[Sysctl, ...]:
     """What a machine's namespace is told before it has interfaces. A new namespace inherits these from the machine that
     runs the lab, so each is said, whatever its default."""
-    return (
+    always = (
         Sysctl("net.ipv4.ip_forward", str(int(forwards))),
         Sysctl("net.ipv4.conf.all.rp_filter", "0"),
         Sysctl("net.ipv4.conf.default.rp_filter", "0"),
-        Sysctl("net.ipv4.fib_multipath_hash_policy", "1"),
-        Sysctl("net.ipv6.conf.default.addr_gen_mode", "1", optional=True),
     )
+    return (*always, Sysctl("net.ipv4.fib_multipath_hash_policy", "1"), NO_LINK_LOCAL) if forwards else always
 
 
 def route_of(route: ComputedRoute) -> Route:

@@ -122,6 +122,17 @@ def no_ipv6(name: str) -> bytes:
     return nl.message(rt.RTM_NEWLINK, 0, header(), nl.text(rt.IFLA_IFNAME, name), NO_IPV6)
 
 
+def alias(name: str, words: str) -> bytes:
+    """Write a note on a link, which `ip link` shows; empty words take it away."""
+    note = nl.attr(rt.IFLA_IFALIAS, words.encode())
+    return nl.message(rt.RTM_NEWLINK, 0, header(), nl.text(rt.IFLA_IFNAME, name), note)
+
+
+def alias_of(reply: nl.Message) -> str:
+    """The note on the link of a link message."""
+    return nl.cstring(nl.attributes(reply.body, 16).get(rt.IFLA_IFALIAS, b""))
+
+
 def port_mode(name: str, *, hairpin: bool) -> bytes:
     """A bridge port's hairpin mode, as `ip link set … type bridge_slave hairpin on` sends it."""
     data = nl.nested(rt.IFLA_INFO_SLAVE_DATA, nl.u8(rt.IFLA_BRPORT_MODE, hairpin))

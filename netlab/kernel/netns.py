@@ -155,18 +155,28 @@ def _create_chunk(made: list[NetNs], names: Sequence[str], pin: bool, sysctls: M
 
 def _create_here(name: str, pin: bool) -> NetNs:
     """On the worker thread, which stays in the namespace it made until its next job."""
-    if pin and is_namespace(path(name)):
-        raise KernelError(errno.EEXIST, f"namespace {name}")
-    libc.unshare(libc.CLONE_NEWNET)
-    netlink = NetlinkSocket(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE))
+    where = path(name)
+    if pin:
+        _claim(where, name)
     try:
+        libc.unshare(libc.CLONE_NEWNET)
+        netlink = NetlinkSocket(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE))
         if pin:
-            os.close(os.open(path(name), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
-            libc.mount(HERE, path(name), flags=libc.MS_BIND)
+            libc.mount(HERE, where, flags=libc.MS_BIND)
     except BaseException:
-        netlink.close()
+        if pin:
+            Path(where).unlink(missing_ok=True)
         raise
     return NetNs(name, netlink=netlink)
+
+
+def _claim(where: str, name: str) -> None:
+    """The file to mount on. One that is there and no namespace was left by an interrupted creation, and will do."""
+    try:
+        os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    except FileExistsError:
+        if is_namespace(where):
+            raise KernelError(errno.EEXIST, f"namespace {name}") from None
 
 
 def _read_proc(key: str) -> str | None:

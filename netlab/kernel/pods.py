@@ -1,9 +1,11 @@
 """Attaching pods to a node, many at once: what `dataplane.pods.pod_network` plans, at the kernel's own speed.
 
 Per pod there are two visits. From the node's socket: the veth pair (its far end born in the pod's namespace, its near
-end on the bridge and up), hairpin mode and the neighbour entry; the messages of all pods of a chunk travel in one
-sendmsg. From the pod's own socket: lo up, eth0 without IPv6 link-local address, up, address, default route and the
-gateway's neighbour entry, in one sendmsg per pod. In a namespace that holds nothing else eth0 has index 2; where a
+end on the bridge), hairpin mode and the neighbour entry; the messages of all pods of a chunk travel in one sendmsg.
+From the pod's own socket: lo up, eth0 without IPv6 link-local address, up, address, default route and the
+gateway's neighbour entry, in one sendmsg per pod. Last, all near ends go up in one sendmsg: every carrier that comes is
+an event which the kernel works off under the lock of all network configuration, and had they come one by one, every
+request in between would have waited for one. In a namespace that holds nothing else eth0 has index 2; where a
 kernel puts its fallback tunnels there (ipip, sit), the first message, which names both the index and the name, is
 refused, and the index is asked for.
 """
@@ -60,6 +62,7 @@ def setup_pods(node: NetNs, pods: Sequence[tuple[NetNs, PodNet]]) -> None:
             except KernelError as problem:
                 failed[pod.id] = problem
                 apply(node, pod_gone(pod))
+        failed |= _plug(node, [pod for _, pod in chunk if pod.id not in failed])
     for first in failed.values():
         raise first
 
@@ -108,6 +111,11 @@ def _on_node(node: NetNs, chunk: Sequence[tuple[NetNs, PodNet]], bridges: dict[s
     return failed
 
 
+def _plug(node: NetNs, pods: Sequence[PodNet]) -> dict[str, KernelError]:
+    refused = node.netlink.send([links.set_up(pod.ifname, True) for pod in pods])
+    return {pods[refusal.index].id: _explain(refusal, pods[refusal.index], node) for refusal in refused}
+
+
 def _explain(refusal: Refusal, pod: PodNet, node: NetNs) -> KernelError:
     detail = refusal.detail
     if refusal.errno == errno.EXFULL:
@@ -151,7 +159,7 @@ def _broadcast(ip: bytes, prefix: int) -> bytes:
 @lru_cache(maxsize=64)
 def _node_templates(name_length: int, pod_ifname: str, mtu: int, bridge: int) -> tuple[Template, Template]:
     name = _NAME[:name_length]
-    near = veth.End(name.decode("ascii"), mtu=mtu, master=bridge, up=True)
+    near = veth.End(name.decode("ascii"), mtu=mtu, master=bridge)
     pair = veth.create(near, veth.End(pod_ifname, mac=_MAC, mtu=mtu, fd=_FD))
     entry = neighbours.add(Neighbour("", nl.ip_text(_IP), nl.mac_text(_MAC)), lambda _: bridge)
     return (

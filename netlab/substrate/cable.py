@@ -9,7 +9,7 @@ from typing import Any
 from netlab.dataplane.model import Address, Plan, Step
 from netlab.dataplane.model import Link as Device
 from netlab.dataplane.shaping import Shaping
-from netlab.kernel import links, qdisc, veth
+from netlab.kernel import addresses, links, qdisc, veth
 from netlab.kernel import netlink as nl
 from netlab.kernel import rtnl as rt
 from netlab.kernel.apply import apply
@@ -61,6 +61,11 @@ class Port(Intf):  # type: ignore[misc]
     def _index(self) -> int:
         return links.index_of(self.node.ns.netlink.get(links.get(self.name), f"interface {self.name}"))
 
+    def _addresses(self) -> list[Address]:
+        names = {self._index(): self.name}
+        replies = self.node.ns.netlink.dump(addresses.GET_ALL, "addresses")
+        return [found for found in (addresses.decode(reply, names) for reply in replies) if found.dev == self.name]
+
     def _observed(self) -> Device | None:
         return observe(self.node.ns).link(self.name)
 
@@ -78,8 +83,7 @@ class Port(Intf):  # type: ignore[misc]
         """Replace this interface's addresses by one, and set it up."""
         cidr = ipstr if "/" in ipstr else f"{ipstr}/{prefixLen}"
         self.ip, self.prefixLen = cidr.split("/")
-        have = [a for a in observe(self.node.ns).addresses if a.dev == self.name and a.cidr != cidr]
-        steps = [Step("del", address, "replaced by hand") for address in have]
+        steps = [Step("del", old, "replaced by hand") for old in self._addresses() if old.cidr != cidr]
         steps.append(Step("add", Address(self.name, cidr), "asked by hand"))
         try:
             apply(self.node.ns, Plan(tuple(steps)))
@@ -92,7 +96,7 @@ class Port(Intf):  # type: ignore[misc]
         return self._change(Device(self.name, mac=macstr), Device(self.name))
 
     def updateIP(self) -> str | None:
-        found = [a for a in observe(self.node.ns).addresses if a.dev == self.name]
+        found = self._addresses()
         self.ip, self.prefixLen = found[0].cidr.split("/") if found else (None, None)
         return self.ip
 

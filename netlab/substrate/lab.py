@@ -88,11 +88,13 @@ class LabNet(Mininet):  # type: ignore[misc]
             raise KeyError(f"no link between {a} and {b}")
         for link in found:
             end = self._plug(link)
+            space = self.spaces.of(end.node)
             change = Step("change", Device(end.interface, up=up), "cable", old=Device(end.interface, up=not up))
-            apply(self.spaces.of(end.node), Plan((change,)))
+            apply(space, Plan((change,)))
+            space.netlink.request(links.alias(end.interface, "" if up else network.UNPLUGGED), f"port {end.interface}")
             if up and end.node in self.spaces.machines:
                 wanted = underlay(self.topology)[end.node]
-                network.configure(self.spaces.machines[end.node], wanted, fresh=False)
+                network.configure(self.spaces.machines[end.node], wanted)
 
     def _plug(self, link: Link) -> Attachment:
         switches = {switch.name for switch in self.topology.switches}

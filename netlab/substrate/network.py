@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from netlab.dataplane.diff import diff
 from netlab.dataplane.model import Link as Device
-from netlab.dataplane.model import NodeState, Plan, Step
+from netlab.dataplane.model import NodeState, Plan
 from netlab.dataplane.shaping import Shaping
-from netlab.dataplane.underlay import shaping, sysctls, underlay
-from netlab.kernel import features, links, netns, qdisc, veth
+from netlab.dataplane.underlay import NO_LINK_LOCAL, shaping, sysctls, underlay
+from netlab.kernel import addresses, features, links, neighbours, netns, qdisc, routes, veth
 from netlab.kernel import netlink as nl
 from netlab.kernel import rtnl as rt
 from netlab.kernel.apply import apply
@@ -25,6 +25,9 @@ from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
 from netlab.kernel.observe import observe
 from netlab.topology.model import Attachment, Link, Topology
+
+UNPLUGGED = "unplugged"
+"""The note on a switch's port whose cable somebody took out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +67,43 @@ def ensure(topology: Topology) -> Spaces:
     check(topology)
     wanted = underlay(topology)
     spaces = _namespaces(wanted)
-    _Cabling(topology, spaces).lay()
+    cabling = _Cabling(topology, spaces)
+    cabling.lay()
     for name, state in wanted.items():
-        configure(spaces.machines[name], state, fresh=name in spaces.made)
+        (configure_new if name in spaces.made else configure)(spaces.machines[name], state)
+    cabling.plug()
     for end, rule in shaping(topology).items():
         shape(spaces.of(end.node), end.interface, rule)
     return spaces
 
 
-def configure(ns: NetNs, wanted: NodeState, *, fresh: bool) -> None:
-    """Bring a machine to its state. `fresh`: it was just made, so what it has is known without asking."""
-    if fresh:
-        down = ((link, replace(link, up=False)) for link in wanted.links)
-        up = tuple(Step("change", link, "devices of a new namespace are down", old=old) for link, old in down)
-        plan = Plan(up) + Plan.adding((*wanted.addresses, *wanted.routes, *wanted.neighbours), "the topology says so")
-    else:
-        plan = diff(observe(ns, sysctls=[sysctl.name for sysctl in wanted.sysctls]), wanted)
+def configure(ns: NetNs, wanted: NodeState) -> None:
+    """Bring a machine that is there to its state, by what differs."""
+    plan = diff(observe(ns, sysctls=[sysctl.name for sysctl in wanted.sysctls]), wanted)
     if plan:
         apply(ns, plan)
+
+
+def configure_new(ns: NetNs, wanted: NodeState) -> None:
+    """The same for a machine just made: its devices are down, and nothing else is there, so nothing is asked.
+
+    One batch: no plan and no diff, which would cost more than the kernel's work does.
+    """
+    indexes: dict[str, int] = {}
+    requests: list[bytes] = []
+    for link in wanted.links:
+        requests += [links.no_ipv6(link.name)] if link.kind != "loopback" else []
+        requests.append(links.set_up(link.name, True))
+    for link in wanted.links:
+        if link.kind != "loopback":
+            reply = ns.netlink.get(links.get(link.name), f"interface {link.name} of {ns.name}")
+            indexes[link.name] = links.index_of(reply)
+    requests += [addresses.add(address, indexes.__getitem__) for address in wanted.addresses]
+    for dev, index in indexes.items():
+        requests += neighbours.add_all((entry for entry in wanted.neighbours if entry.dev == dev), index)
+    requests += [routes.request("add", route, indexes.__getitem__) for route in wanted.routes]
+    for refusal in ns.netlink.send(requests):
+        raise KernelError(refusal.errno or errno.EIO, f"configuring {ns.name}", refusal.detail)
 
 
 def shape(ns: NetNs, interface: str, rule: Shaping) -> None:
@@ -100,16 +122,20 @@ def _namespaces(wanted: Mapping[str, NodeState]) -> Spaces:
         names = [name for name, state in wanted.items() if name not in present and state.sysctls == settings]
         made += netns.many(names, sysctls={sysctl.path: sysctl.value for sysctl in settings})
     machines |= {ns.name: ns for ns in made}
-    return Spaces(netns.own("lab"), machines, frozenset(ns.name for ns in made))
+    root = netns.own("lab")
+    apply(root, Plan.adding((NO_LINK_LOCAL,), "the switches' ports need none"))
+    return Spaces(root, machines, frozenset(ns.name for ns in made))
 
 
 class _Cabling:
-    """Bridges and veth pairs."""
+    """Bridges and veth pairs. An adopted port that is down is set up unless a note on it says that it was unplugged."""
 
     def __init__(self, topology: Topology, spaces: Spaces) -> None:
         self.topology = topology
         self.spaces = spaces
         self.switches = {switch.name: switch for switch in topology.switches}
+        self._new_ports: list[str] = []
+        self._unplugged: set[str] = set()
         self._present: dict[str, dict[str, Device]] = {}
         self._indexes: dict[str, int] = {}
 
@@ -130,6 +156,16 @@ class _Cabling:
                 raise _explain(refusal, batch[refusal.index][0])
         self._ovs_ports()
 
+    def plug(self) -> None:
+        """Set the switches' new ports up, all at once and last.
+
+        Each carrier that comes is an event which the kernel works off under the lock of all network configuration: had
+        they come one by one, every request of the machines' configuration would have waited for one (twice the time).
+        """
+        for refusal in self.spaces.root.netlink.send([links.set_up(name, True) for name in self._new_ports]):
+            raise _explain(refusal, f"port {self._new_ports[refusal.index]}")
+        self._new_ports.clear()
+
     def _order(self, link: Link) -> tuple[Attachment, Attachment]:
         """The end from whose namespace the pair is made, and the other: a switch's end first, it needs the bridge."""
         if link.b.node in self.switches and link.a.node not in self.switches:
@@ -149,15 +185,20 @@ class _Cabling:
             }
             if not key:
                 self._indexes = {name: index for index, name in names.items()}
+                self._unplugged = {links.name_of(reply) for reply in replies if links.alias_of(reply) == UNPLUGGED}
         return self._present[key]
 
     def _there(self, end: Attachment) -> bool:
         return end.interface in self._devices(end.node)
 
     def _reattached(self, end: Attachment, link: Link) -> list[bytes]:
-        """Puts an adopted port back on its bridge, if it is not there; up or down it stays as somebody left it."""
-        master = self._master(end, link)
-        if not master or self._devices(end.node)[end.interface].master == end.node:
+        """Puts an adopted port back on its bridge, if it is not there."""
+        if end.node not in self.switches:
+            return []
+        master, port = self._master(end, link), self._devices(end.node)[end.interface]
+        if not port.up and port.name not in self._unplugged:
+            self._new_ports.append(port.name)
+        if not master or port.master == end.node:
             return []
         attributes = nl.text(rt.IFLA_IFNAME, end.interface), nl.u32(rt.IFLA_MASTER, master)
         return [nl.message(rt.RTM_NEWLINK, 0, links.header(), *attributes)]
@@ -188,13 +229,14 @@ class _Cabling:
 
     def _requests(self, link: Link, near: Attachment, far: Attachment) -> list[bytes]:
         found = [links.delete(near.interface)] if self._there(near) else []  # a cable of an earlier topology
-        close = _end(near, link.mtu, master=self._master(near, link), up=near.node in self.switches)
+        self._new_ports += [end.interface for end in link.ends if end.node in self.switches]
+        close = _end(near, link.mtu, master=self._master(near, link))
         if far.node in self.switches:
             found.append(veth.create(close, _end(far, link.mtu)))
             master = self._master(far, link)
             parts = [nl.text(rt.IFLA_IFNAME, far.interface)]
             parts += [nl.u32(rt.IFLA_MASTER, master)] if master else []
-            found.append(nl.message(rt.RTM_NEWLINK, 0, links.header(0, rt.IFF_UP, rt.IFF_UP), *parts))
+            found.append(nl.message(rt.RTM_NEWLINK, 0, links.header(), *parts))
         else:
             found.append(veth.create(close, _end(far, link.mtu, fd=self.spaces.of(far.node).fd)))
         return found
@@ -210,8 +252,8 @@ class _Cabling:
             run(self.spaces.root, ["ovs-vsctl", *words[1:]])
 
 
-def _end(end: Attachment, mtu: int, *, master: int = 0, fd: int = -1, up: bool = False) -> veth.End:
-    return veth.End(end.interface, nl.mac_bytes(end.mac) if end.mac else b"", mtu, master, fd, up)
+def _end(end: Attachment, mtu: int, *, master: int = 0, fd: int = -1) -> veth.End:
+    return veth.End(end.interface, nl.mac_bytes(end.mac) if end.mac else b"", mtu, master, fd)
 
 
 def _explain(refusal: KernelError, what: str) -> KernelError:

@@ -8,7 +8,7 @@ with other work the wall time of many short waits says more about that work.
 from __future__ import annotations
 
 import contextlib
-import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +46,8 @@ def timed() -> Iterator[Cost]:
 
 
 def _used() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    found = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -119,7 +119,7 @@ def test_a_pods_veth_is_encoded_as_pyroute2_does(pr):
             {"attrs": [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", {"attrs": [["VETH_INFO_PEER", peer]]}]]},
         ],
     ]
-    theirs = encoded(pr["link"], CREATE, rt.RTM_NEWLINK, {"index": 0, "flags": 1, "change": 1}, attrs)
+    theirs = encoded(pr["link"], CREATE, rt.RTM_NEWLINK, {"index": 0, "flags": 0, "change": 0}, attrs)
     same(pods.node_requests(POD, 77, 3)[0], theirs)
 
 
@@ -166,7 +166,7 @@ def test_neighbour_and_forwarding_entries_are_encoded_as_pyroute2_does(pr):
 def test_a_filled_template_equals_a_message_encoded_from_its_parts(ip, fd):
     pod = PodNet.of(f"uid-of-{ip}", ip, NODE)
     pair, entry, hairpin = pods.node_requests(pod, fd, 3)
-    near = veth.End(pod.ifname, mtu=1450, master=3, up=True)
+    near = veth.End(pod.ifname, mtu=1450, master=3)
     assert pair == veth.create(near, veth.End("eth0", mac=nl.mac_bytes(pod.pod_mac), mtu=1450, fd=fd))
     assert entry == neighbours.add(Neighbour("docker0", ip, pod.pod_mac), index)
     assert hairpin == links.port_mode(pod.ifname, hairpin=True)
@@ -174,6 +174,11 @@ def test_a_filled_template_equals_a_message_encoded_from_its_parts(ip, fd):
     assert address == addresses.add(Address("eth0", pod.address), index)
     assert route == routes.request("add", Route("default", "eth0", via=pod.gateway), index)
     assert gateway == neighbours.add(Neighbour("eth0", pod.gateway, pod.bridge_mac), index)
+
+
+def test_many_neighbours_are_encoded_as_one_is():
+    entries = [Neighbour("eth0", f"10.0.0.{i}", f"02:00:00:00:00:{i:02x}") for i in range(1, 6)]
+    assert neighbours.add_all(entries, 2) == [neighbours.add(entry, index) for entry in entries]
 
 
 def test_a_template_refuses_what_does_not_fit():
