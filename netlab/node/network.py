@@ -52,6 +52,8 @@ class NodeNetwork:
         self._thread = thread
         self._waiting: dict[str, tuple[str, asyncio.Future[str]]] = {}
         self._batch: asyncio.Task[None] | None = None
+        self._leaving: dict[str, tuple[PodNet | None, asyncio.Future[None]]] = {}
+        self._leaver: asyncio.Task[None] | None = None
         self._attached: dict[str, PodNet] = {}
 
     def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket:
@@ -131,16 +133,37 @@ class NodeNetwork:
             self._attached[uid] = PodNet.of(uid, ip, self.net)
 
     async def detach(self, uid: str) -> None:
-        """See PodWiring."""
+        """See PodWiring. The kernel waits some 30 ms for every removal, however many devices it removes."""
         net = self._attached.pop(uid, None)
-        name = namespace_of(uid)
-        if net is not None or netns.is_namespace(netns.path(name)):
-            await self._thread.call(self._detach_now, name, net)
+        if net is None and not netns.is_namespace(netns.path(namespace_of(uid))):
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._leaving[uid] = (net, future)
+        if self._leaver is None or self._leaver.done():
+            self._leaver = asyncio.get_running_loop().create_task(self._leave())
+        await future
 
-    def _detach_now(self, name: str, net: PodNet | None) -> None:
-        if net is not None:
-            pods.teardown_pods(self.ns, [net])
-        netns.remove(name)
+    async def _leave(self) -> None:
+        while self._leaving:
+            chosen, self._leaving = self._leaving, {}
+            nets = [net for net, _ in chosen.values() if net is not None]
+            try:
+                await self._thread.call(self._detach_now, list(chosen), nets)
+            except Exception as problem:
+                self._attached.update((net.id, net) for net in nets)
+                for _, future in chosen.values():
+                    if not future.done():
+                        future.set_exception(_as_os_error(problem))
+            else:
+                for _, future in chosen.values():
+                    if not future.done():
+                        future.set_result(None)
+
+    def _detach_now(self, uids: Sequence[str], nets: Sequence[PodNet]) -> None:
+        if nets:
+            pods.teardown_pods(self.ns, nets)
+        for uid in uids:
+            netns.remove(namespace_of(uid))
 
     async def apply(self, plan: Plan) -> None:
         """Do what the plan says in the node's namespace. Raises KernelError."""
@@ -153,8 +176,9 @@ class NodeNetwork:
         return await self._thread.call(lambda: observe(self.ns, sysctls=sysctls))
 
     def close(self) -> None:
-        if self._batch is not None:
-            self._batch.cancel()
+        for task in (self._batch, self._leaver):
+            if task is not None:
+                task.cancel()
         self.ns.close()
 
 
