@@ -265,7 +265,7 @@ class SqliteStore:
             self._loop.call_soon_threadsafe(self._committed, batch, error)
 
     def _write(self, batch: _Batch) -> StoreError | None:
-        rows: list[_Row] = [
+        rows: Sequence[_Row] = [
             (
                 event.item.revision,
                 event.item.key,
