@@ -230,7 +230,7 @@ def main() -> int:
         "--topology", default="course", help="a topology with node1, node2 and an outside host 'client'"
     )
     parser.add_argument("--name", default="demo", help="the lab's name")
-    parser.add_argument("--keep", action="store_true", help="leave the lab running at the end")
+    parser.add_argument("--keep", action="store_true", help="leave the lab running at the end, also when a step failed")
     options = parser.parse_args()
     began = time.monotonic()
     try:
@@ -248,7 +248,8 @@ def main() -> int:
     except (Failed, LabError, SandboxError, StopIteration, KeyError, json.JSONDecodeError) as error:
         print(f"\nscripts/demo: step {demo.steps} failed: {error or type(error).__name__}", file=sys.stderr)
         print(f"logs: {lab.paths.logs}", file=sys.stderr)
-        lab.down()
+        if not options.keep:
+            lab.down()
         return 1
     except KeyboardInterrupt:
         lab.down(purge=True)

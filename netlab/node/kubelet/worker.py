@@ -90,6 +90,8 @@ class PodWorker:
             self._stale_volumes = changed = True
         if changed or matters(old, pod):
             self.wake()
+        if version(pod) > version(old) and pod.get("status") != old.get("status"):
+            self.publisher.soon(self._delay())  # somebody else wrote our status (after an outage): ours is the truth
 
     def removed(self, pod: Obj) -> None:
         """The API object is no more."""
