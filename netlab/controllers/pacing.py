@@ -12,6 +12,8 @@ from netlab.client.workqueue import WorkQueue
 
 SMALL = 16
 """Services with fewer endpoints are written at once."""
+LARGE = 256
+"""Services with more are written in longer steps: each is read, and made into rules, by every node."""
 
 
 class Pacer:
@@ -26,7 +28,7 @@ class Pacer:
         if size <= SMALL or not self._period:
             self._queue.add(key)
             return
-        period = self._period * (1 if size < 256 else 2)
+        period = self._period * (1 if size < LARGE else 5)
         wait = self._last.get(key, 0.0) + period - asyncio.get_running_loop().time()
         self._queue.add_after(key, wait)
 
@@ -35,4 +37,4 @@ class Pacer:
         now = asyncio.get_running_loop().time()
         self._last[key] = now
         if len(self._last) > 4096:
-            self._last = {k: t for k, t in self._last.items() if now - t < self._period * 4}
+            self._last = {k: t for k, t in self._last.items() if now - t < self._period * 10}

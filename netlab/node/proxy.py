@@ -54,6 +54,35 @@ class SyncTiming:
     """How long after the first sync the rules of other modes are looked for: not while the lab is starting."""
 
 
+class _Turns:
+    """Shared by the proxies of one process, which have one machine where upstream's have one each.
+
+    A large Service that changes for seconds on end (a thousand pods becoming ready) would have each of them write as
+    fast as it can, and nobody else would get to do anything. A few write at a time, so that the time a write takes says
+    what it costs, and the more all of them together cost, the longer each waits for more, up to upstream's own second.
+    """
+
+    AT_ONCE = 2
+    LONGEST = 1.0
+
+    def __init__(self) -> None:
+        self.members = 0
+        self._slots: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+
+    def slot(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        if loop not in self._slots:
+            self._slots = {loop: asyncio.Semaphore(self.AT_ONCE)}
+        return self._slots[loop]
+
+    def rest(self, spent: float) -> float:
+        """Seconds to wait after a sync that took `spent`."""
+        return min(spent * max(1, self.members), self.LONGEST)
+
+
+_turns = _Turns()
+
+
 class Proxier:
     """The proxy of one node. `run` returns only by being cancelled."""
 
@@ -106,6 +135,7 @@ class Proxier:
         slices.add_handler(self._slice, lambda _, new: self._slice(new), self._slice_gone)
         node.add_handler(self._node, lambda _, new: self._node(new))
         informers = (services, slices, node)
+        _turns.members += 1
         try:
             for informer in informers:
                 informer.start()
@@ -116,6 +146,7 @@ class Proxier:
                 group.create_task(self._loop())
                 group.create_task(self._remove_others())
         finally:
+            _turns.members -= 1
             if self._servers is not None:
                 await self._servers.keep_only(())
             for informer in informers:
@@ -171,9 +202,11 @@ class Proxier:
         retry = self._timing.retry
         last_full = loop.time()
         while True:
-            started = loop.time()
             try:
-                await self.sync()
+                async with _turns.slot():
+                    started = loop.time()
+                    await self.sync()
+                    spent = loop.time() - started
                 retry = self._timing.retry
             except Exception as error:
                 # Whatever it was: the kernel's state is not known, so everything is written again.
@@ -182,8 +215,7 @@ class Proxier:
                 await asyncio.sleep(retry)
                 retry = min(retry * 2, self._timing.retry_max)
                 continue
-            spent = loop.time() - started
-            await asyncio.sleep(max(self._timing.min_period - spent, spent, self._timing.settle))
+            await asyncio.sleep(max(self._timing.min_period - spent, _turns.rest(spent), self._timing.settle))
             try:
                 async with asyncio.timeout(self._timing.canary):
                     await self._wake.wait()

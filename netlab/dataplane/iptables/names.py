@@ -51,6 +51,7 @@ def firewall_chain(name: ServicePortName) -> str:
     return f"KUBE-FW-{service_hash(name)}"
 
 
+@lru_cache(maxsize=32768)
 def endpoint_chain(name: ServicePortName, endpoint: str) -> str:
     """One endpoint, as "address:port"."""
     return f"KUBE-SEP-{_hash(f'{name}{name.protocol.lower()}{endpoint}')}"

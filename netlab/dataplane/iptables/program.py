@@ -9,7 +9,7 @@ not with the cluster. Should one of those no longer be there, the restore fails 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from netlab.dataplane.iptables import base, names
@@ -106,7 +106,10 @@ def partial(changes: Iterable[tuple[ServiceRules | None, ServiceRules | None]]) 
     chains: list[str] = []
     removed: list[str] = []
     for before, after in changes:
-        _own_chains(before, after, chains, nat, removed)
+        rewrite = _own_chains(before, after)
+        chains += rewrite.chains
+        nat += rewrite.rules
+        removed += rewrite.removed
     nat += [f"-X {chain}" for chain in removed]
     text = ""
     if filter_:
@@ -140,18 +143,41 @@ def _exchange(before: tuple[Rule, ...], after: tuple[Rule, ...], lines: list[str
     lines += [f"-I {rule.chain} 1 {rule.spec()}" for rule in reversed(after) if rule not in kept]
 
 
-def _own_chains(
-    before: ServiceRules | None, after: ServiceRules | None, chains: list[str], rules: list[str], removed: list[str]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Rewrite:
+    """Lines that turn one service's own chains into others: declarations, rules, and the chains to delete."""
+
+    before: ServiceRules | None
+    after: ServiceRules | None
+    chains: tuple[str, ...]
+    rules: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+RECENT = 8
+_recent: dict[tuple[int, int], _Rewrite] = {}
+"""The last rewrites by the identity of what they lead from and to: the nodes of one process share their rules (see
+`service_rules`), and so the same change is asked for once by each of them. The entries keep the objects alive."""
+
+
+def _own_chains(before: ServiceRules | None, after: ServiceRules | None) -> _Rewrite:
+    key = (id(before), id(after))
+    found = _recent.get(key)
+    if found is None:
+        found = _rewrite(before, after)
+        if len(_recent) >= RECENT:
+            del _recent[next(iter(_recent))]
+        _recent[key] = found
+    return found
+
+
+def _rewrite(before: ServiceRules | None, after: ServiceRules | None) -> _Rewrite:
     """Rewrites the service's chains whose rules differ (declaring one empties it) and marks the rest for removal."""
     old, new = _by_chain(before), _by_chain(after)
-    for chain, own in new.items():
-        if old.get(chain) != own:
-            chains.append(f":{chain} - [0:0]")
-            rules.extend(map(str, own))
-    gone = [chain for chain in old if chain not in new]
-    chains += [f":{chain} - [0:0]" for chain in gone]
-    removed += gone
+    changed = [chain for chain, own in new.items() if old.get(chain) != own]
+    gone = tuple(chain for chain in old if chain not in new)
+    chains = tuple(f":{chain} - [0:0]" for chain in (*changed, *gone))
+    return _Rewrite(before, after, chains, tuple(str(rule) for chain in changed for rule in new[chain]), gone)
 
 
 def _by_chain(service: ServiceRules | None) -> dict[str, list[Rule]]:

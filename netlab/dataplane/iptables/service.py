@@ -10,7 +10,9 @@ DNATs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from weakref import WeakValueDictionary
 
 from netlab.dataplane.iptables import names
 from netlab.dataplane.iptables.rules import (
@@ -61,7 +63,7 @@ class IptablesConfig:
     large_cluster: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ServiceRules:
     """All rules of a service port: in chains that all share, and in chains of its own (nat only)."""
 
@@ -72,8 +74,28 @@ class ServiceRules:
     own: tuple[Rule, ...]
 
 
+SHARED_FROM = 32
+"""Endpoints from which on a service's rules are shared by the nodes of one process: thousands of equal rules per node
+would be most of its memory, and making them most of its work."""
+
+_shared: WeakValueDictionary[object, ServiceRules] = WeakValueDictionary()
+
+
 def service_rules(port: ServicePort, choice: Choice, config: IptablesConfig) -> ServiceRules:
-    """The rules for a service port with these endpoints."""
+    """The rules for a service port with these endpoints. Equal ones that are in use may be the same object."""
+    if len(choice.reachable) < SHARED_FROM:
+        return _build(port, choice, config)
+    if not port.source_ranges:  # only the firewall chain looks at the node's own address
+        config = replace(config, node_ip="")
+    groups = (choice.cluster, choice.local, choice.reachable)
+    key = (port, config, choice.has_any, tuple(tuple((ep.ip, ep.port) for ep in group) for group in groups))
+    found = _shared.get(key)
+    if found is None:
+        found = _shared[key] = _build(port, choice, config)
+    return found
+
+
+def _build(port: ServicePort, choice: Choice, config: IptablesConfig) -> ServiceRules:
     builder = _Builder(port, choice, config)
     builder.cluster_ip()
     builder.external_ips()
@@ -271,18 +293,28 @@ class _Builder:
 
     def endpoints(self) -> None:
         comment = self._comment(self.label)
+        mask = self._host_mask() if self.port.affinity_seconds is not None else ""
         for endpoint in self.choice.reachable:
-            sep = names.endpoint_chain(self.port.name, str(endpoint))
-            self.chains.append(sep)
-            hairpin = Rule(sep, Jump(names.MARK_MASQ), comment, source=Net.host(endpoint.ip))
-            affinity: tuple[Match, ...] = ()
-            if self.port.affinity_seconds is not None:
-                affinity = (Recent("set", sep, mask=self._host_mask()),)
-            matches = (*comment, *affinity, Ports(self.protocol))
-            self.own += [hairpin, Rule(sep, Dnat(str(endpoint)), matches, protocol=self.protocol)]
+            rules = _endpoint_rules(self.port.name, endpoint.ip, str(endpoint), comment, mask)
+            self.chains.append(rules[0].chain)
+            self.own += rules
 
     def _comment(self, text: str) -> tuple[Match, ...]:
         return () if self.config.large_cluster else (Comment(text),)
 
     def _host_mask(self) -> str:
         return "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" if self.config.family == "IPv6" else "255.255.255.255"
+
+
+@lru_cache(maxsize=16384)
+def _endpoint_rules(
+    name: ServicePortName, address: str, text: str, comment: tuple[Match, ...], affinity_mask: str
+) -> tuple[Rule, Rule]:
+    """The chain of one endpoint: it does not change while the endpoint is there. No mask: no affinity."""
+    sep = names.endpoint_chain(name, text)
+    affinity: tuple[Match, ...] = (Recent("set", sep, mask=affinity_mask),) if affinity_mask else ()
+    protocol = name.protocol.lower()
+    return (
+        Rule(sep, Jump(names.MARK_MASQ), comment, source=Net.host(address)),
+        Rule(sep, Dnat(text), (*comment, *affinity, Ports(protocol)), protocol=protocol),
+    )

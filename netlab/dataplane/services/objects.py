@@ -6,8 +6,10 @@ ExternalName, those of another proxy) gives nothing; addresses of the other fami
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from operator import itemgetter
 from typing import Any
 
 from netlab.api.types import Obj
@@ -120,34 +122,67 @@ def endpoints(
 
     The same address in two slices (while one is moved to another) counts once, and as local if either says so.
     """
-    found: dict[tuple[str, Protocol], dict[str, Endpoint]] = {}
+    result = {}
+    for name, candidates in _candidates(list(slices), family).items():
+        chosen: dict[str, Endpoint] = {}
+        for text, endpoint in candidates:
+            if endpoint.node is not None and endpoint.node == node_name:
+                chosen[text] = replace(endpoint, local=True)
+            elif text not in chosen:
+                chosen[text] = endpoint
+        result[name] = tuple(chosen.values())
+    return result
+
+
+Candidates = Mapping[tuple[str, Protocol], Sequence[tuple[str, Endpoint]]]
+
+REMEMBERED_FROM, REMEMBERED = 64, 8
+_remembered: dict[tuple[object, ...], tuple[list[Obj], Candidates]] = {}
+"""What the last large sets of slices hold, by identity: the nodes of one process are given the same objects, which
+nobody changes. The entries keep the slices alive."""
+
+
+def _candidates(slices: list[Obj], family: Family) -> Candidates:
+    """All endpoints as no node's own, in order of their text."""
+    if sum(len(one.get("endpoints") or ()) for one in slices) < REMEMBERED_FROM:
+        return _read_slices(slices, family)
+    key = (family, *map(id, slices))
+    known = _remembered.get(key)
+    if known is None:
+        known = (slices, _read_slices(slices, family))
+        if len(_remembered) >= REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+        _remembered[key] = known
+    return known[1]
+
+
+def _read_slices(slices: Iterable[Obj], family: Family) -> Candidates:
+    found: dict[tuple[str, Protocol], list[tuple[str, Endpoint]]] = {}
     for endpoint_slice in slices:
         if endpoint_slice.get("addressType") != family:
             continue
         for port in endpoint_slice.get("ports") or ():
             if not port.get("port"):
                 continue
-            by_address = found.setdefault((port.get("name") or "", _protocol(port)), {})
+            group = found.setdefault((port.get("name") or "", _protocol(port)), [])
             for item in endpoint_slice.get("endpoints") or ():
-                endpoint = _endpoint(item, int(port["port"]), node_name)
-                if endpoint is not None and (str(endpoint) not in by_address or endpoint.local):
-                    by_address[str(endpoint)] = endpoint
-    return {name: tuple(by_address[key] for key in sorted(by_address)) for name, by_address in found.items()}
+                endpoint = _endpoint(item, int(port["port"]))
+                if endpoint is not None:
+                    group.append((str(endpoint), endpoint))
+    return {name: sorted(group, key=itemgetter(0)) for name, group in found.items()}
 
 
-def _endpoint(item: Obj, port: int, node_name: str) -> Endpoint | None:
+def _endpoint(item: Obj, port: int) -> Endpoint | None:
     """None conditions read as upstream does: ready and serving unless denied, terminating only if said."""
     addresses = item.get("addresses") or ()
     if not addresses:
         return None
     conditions = item.get("conditions") or {}
     hints = item.get("hints") or {}
-    node = item.get("nodeName")
     return Endpoint(
         ip=str(addresses[0]),
         port=port,
-        node=node,
-        local=node is not None and node == node_name,
+        node=item.get("nodeName"),
         ready=conditions.get("ready") is not False,
         serving=conditions.get("serving") is not False,
         terminating=conditions.get("terminating") is True,
