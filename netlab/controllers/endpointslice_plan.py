@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -184,7 +183,7 @@ def _labels_differ(service: Obj, one: Obj) -> bool:
 
 
 def _port_key(ports: Sequence[Obj]) -> str:
-    return json.dumps(
+    return repr(
         sorted((p.get("name") or "", p.get("protocol"), p.get("port"), p.get("appProtocol") or "") for p in ports)
     )
 

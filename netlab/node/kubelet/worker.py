@@ -37,9 +37,11 @@ from netlab.runtime.contract import ContainerError, ContainerStatus, NotFound, S
 
 log = logging.getLogger(__name__)
 
+QUEUED_DELAY = 5.0
+"""How long a pod that waits for its turn to be made may look as the scheduler left it, Pending."""
 CREATING_DELAY = 1.0
 """How long "ContainerCreating" may stay unpublished: most pods are running before."""
-STARTING_DELAY = 0.05
+STARTING_DELAY = 0.25
 """How long "Running" waits for a readiness probe that may succeed at once."""
 TERMINAL = ("Succeeded", "Failed")
 
@@ -222,11 +224,12 @@ class PodWorker:
             self._spawn(self._when_network_up())
             self.publisher.soon(CREATING_DELAY)
             return False
-        self.publisher.soon(CREATING_DELAY)
+        self.publisher.soon(QUEUED_DELAY)
         try:
             async with self.shared.slots:
                 if self._ending():
                     return False
+                self.publisher.soon(CREATING_DELAY)
                 if state.sandbox_ready:  # adopted
                     await self.volumes.mount(self.pod, self.sandboxes.facts(self.pod))
                 else:
