@@ -53,6 +53,16 @@ async def test_a_pod_runs_and_is_ready_with_one_status_patch(node: NodeUnderTest
     assert node.recorder.reasons() == ["Pulled", "Created", "Started"]
 
 
+async def test_a_status_that_somebody_else_wrote_is_put_right(node: NodeUnderTest) -> None:
+    """The node-lifecycle controller says Ready=False while the node is cut off; afterwards the kubelet's word counts."""
+    node.api.add(pod())
+    await eventually(lambda: conditions(node).get("Ready") == "True", "ready")
+    status = node.pod()["status"]
+    lost = [{**c, "status": "False"} if c["type"] == "Ready" else c for c in status["conditions"]]
+    node.api.modify(PODS, "default/p", {"status": {"conditions": lost}})
+    await eventually(lambda: conditions(node).get("Ready") == "True", "ready again")
+
+
 async def test_deleting_a_pod_stops_it_and_takes_everything_away(node: NodeUnderTest) -> None:
     node.api.add(pod())
     await eventually(lambda: phase(node) == "Running", "running")
