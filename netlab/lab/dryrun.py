@@ -1,7 +1,7 @@
 """`klab up --dry-run`: what a start would make, in the words of ip, bridge, tc and iptables-save. Nothing is touched.
 
-The overlay and the rules come from the same pure functions that the agents apply. Pod subnets are dealt out in the
-order in which a fresh cluster's nodes get them.
+Underlay, overlay and rules come from the same pure functions that the substrate and the agents apply. Pod subnets are
+dealt out in the order in which a fresh cluster's nodes get them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from netlab.dataplane.iptables.base import NAT_CHAINS, filter_chains
 from netlab.dataplane.iptables.program import IptablesProgram
 from netlab.dataplane.iptables.service import IptablesConfig
 from netlab.dataplane.masquerade import forward_rules, masquerade_rules
+from netlab.dataplane.model import Address, Neighbour, NodeState, Route
 from netlab.dataplane.nodes import NodeNet
 from netlab.dataplane.overlay import node_network
-from netlab.dataplane.shaping import Shaping
+from netlab.dataplane.underlay import shaping, underlay
 from netlab.lab.lifecycle import UpOptions, choose
-from netlab.topology.model import Attachment, Link, Topology
-from netlab.topology.routing import routes
+from netlab.topology.model import Attachment, Topology
 
 
 def plan_text(options: UpOptions) -> str:
     """The whole plan as a script-like text with one section for the underlay and one for each node."""
     _, topology, source = choose(options)
     lines = [f"# {source}: lab '{topology.name}', in namespaces of its own", ""]
-    lines += _underlay(topology)
+    lines += _cables(topology)
+    for name, state in underlay(topology).items():
+        lines += ["", *_machine(topology, name, state)]
     nets = node_nets(topology)
     for net in nets:
         lines += ["", f"# {net.name}: pod network {net.pod_cidr} ({net.backend})"]
@@ -58,42 +60,45 @@ def _mtu(topology: Topology, node: str) -> int:
     return next(mtu for mtu, end in ends if (end.node, end.interface) == (node, interface))
 
 
-def _underlay(topology: Topology) -> Iterator[str]:
+def _cables(topology: Topology) -> Iterator[str]:
+    """Namespaces, switches and veth pairs: what is made from the lab's own namespace."""
+    yield "# the lab: machines, switches, cables"
     machines = [item.name for group in (topology.nodes, topology.hosts, topology.routers) for item in group]
-    yield "# underlay"
     yield from (f"ip netns add {name}" for name in machines)
-    for switch in topology.switches:
-        yield f"ip link add {switch.name} type bridge" if switch.kind == "bridge" else f"ovs-vsctl add-br {switch.name}"
-        yield f"ip link set {switch.name} up"
-    switches = {switch.name: switch.kind for switch in topology.switches}
+    kinds = {switch.name: switch.kind for switch in topology.switches}
+    for name, kind in kinds.items():
+        yield from (
+            (f"ovs-vsctl add-br {name}",) if kind == "ovs" else (f"ip link add {name} type bridge stp_state 0",)
+        )
+        yield f"ip link set {name} up"
     for link in topology.links:
-        yield from _cable(link, switches)
-    for router in topology.routers:
-        yield f"ip netns exec {router.name} sysctl -w net.ipv4.ip_forward=1"
-    for name, computed in routes(topology).items():
-        yield from (f"ip -n {name} route add {route}" for route in computed)
-
-
-def _cable(link: Link, switches: Mapping[str, str]) -> Iterator[str]:
-    yield f"ip link add {_end(link.a, switches)} type veth peer {_end(link.b, switches)}"
-    for end in link.ends:
-        if end.node in switches:
-            if switches[end.node] == "ovs":
+        ends = [_end(end, kinds, link.mtu) for end in link.ends]
+        yield f"ip link add {ends[0]} type veth peer {ends[1]}"
+        for end in link.ends:
+            if kinds.get(end.node) == "ovs":
                 yield f"ovs-vsctl add-port {end.node} {end.interface}"
-            else:
-                yield f"ip link set {end.interface} master {end.node} mtu {link.mtu} up"
-        else:
-            mac = f" address {end.mac}" if end.mac else ""
-            yield f"ip -n {end.node} link set {end.interface}{mac} mtu {link.mtu} up"
-            if end.address:
-                yield f"ip -n {end.node} addr add {end.address} dev {end.interface}"
-        shaping = Shaping(end.interface, link.bandwidth_bps, link.delay_s, link.jitter_s, link.loss, link.mtu)
-        enter = "" if end.node in switches else f"ip netns exec {end.node} "
-        yield from (f"{enter}{command}" for command in shaping.commands())
+            elif end.node in kinds and not link.standby:
+                yield f"ip link set {end.interface} master {end.node} up"
+    rules = shaping(topology)
+    yield from (command for end, rule in rules.items() if end.node in kinds for command in rule.commands())
 
 
-def _end(end: Attachment, switches: Mapping[str, str]) -> str:
-    return f"name {end.interface}" if end.node in switches else f"name {end.interface} netns {end.node}"
+def _end(end: Attachment, kinds: Mapping[str, str], mtu: int) -> str:
+    mac = f" address {end.mac}" if end.mac else ""
+    return f"name {end.interface} mtu {mtu}{mac}" + ("" if end.node in kinds else f" netns {end.node}")
+
+
+def _machine(topology: Topology, name: str, state: NodeState) -> Iterator[str]:
+    """What is done inside one machine's namespace."""
+    yield f"# {name}: underlay (ip netns exec {name} …)"
+    for sysctl in state.sysctls:
+        yield from sysctl.commands("add")
+    yield from (f"ip link set {link.name} up" for link in state.links)
+    rules = {end.interface: rule for end, rule in shaping(topology).items() if end.node == name}
+    yield from (command for rule in rules.values() for command in rule.commands())
+    entries: tuple[Address | Route | Neighbour, ...] = (*state.addresses, *state.routes, *state.neighbours)
+    for entry in entries:
+        yield from entry.commands("add")
 
 
 def _iptables(topology: Topology, net: NodeNet) -> Iterator[str]:
