@@ -52,7 +52,8 @@ def main(asked: Obj, source: IO[str] = sys.stdin, target: IO[str] = sys.stdout) 
     write = _write_text if asked["text"] else _write_json
     with selectors.DefaultSelector() as selector:
         opened = [_open(selector, Point(**point), asked["filter"]) for point in asked["points"]]
-        selector.register(source, selectors.EVENT_READ, None)
+        with contextlib.suppress(PermissionError):  # a file, or /dev/null: then only an interruption ends it
+            selector.register(source, selectors.EVENT_READ, None)
         if not asked["text"]:
             print(json.dumps({"ready": len(opened)}), file=target, flush=True)
         with contextlib.suppress(KeyboardInterrupt):

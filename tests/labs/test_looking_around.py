@@ -1,0 +1,60 @@
+"""What a person does in a lab: capture, logs, env, kubeconfig, shell; as the caller, on one lab."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from tests.labs.tools import User
+
+
+def test_a_look_around(caller: User) -> None:
+    assert caller.klab("up", "single").returncode == 0
+    _capture(caller)
+    _files(caller)
+    _shell(caller)
+
+
+def _capture(user: User) -> None:
+    """A ping between two machines, seen with both ends' names, ends with the end of standard input."""
+    command = [*user.klab_command, "capture", "--raw", "--filter", "icmp", "node:eth0", "client"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=user.environment, cwd="/"
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline()) == {"ready": 2}
+        assert user.klab("exec", "client", "--", "ping", "-c", "2", "-i", "0.2", "node-address").returncode != 0
+        address = user.klab("exec", "node", "--", "hostname", "-I").stdout.split()[0]
+        assert user.klab("exec", "client", "--", "ping", "-c", "2", "-i", "0.2", address).returncode == 0
+        process.stdin.close()
+        seen = [json.loads(line) for line in process.stdout]
+    frames = [entry for entry in seen if "data" in entry]
+    assert {(frame["place"], frame["interface"]) for frame in frames} == {("node", "eth0"), ("client", "eth0")}
+    assert len(frames) == 8
+    assert {entry["dropped"] for entry in seen if "dropped" in entry} == {0}
+
+
+def _files(user: User) -> None:
+    variables = json.loads(user.klab("env", "-o", "json").stdout)
+    assert variables["KUBECONFIG"] == user.klab("kubeconfig", "--path").stdout.strip()
+    assert f"export KLAB_LAB={variables['KLAB_LAB']}" in user.klab("env").stdout.splitlines()
+    assert "clusters:" in user.klab("kubeconfig").stdout
+    listed = user.klab("logs").stdout
+    assert {"apiserver", "labd", "agent-0", "init"} <= {line.split()[0] for line in listed.splitlines()[1:]}
+    assert user.klab("logs", "apiserver", "--tail", "1").returncode == 0
+    wrong = user.klab("logs", "nothing")
+    assert wrong.returncode == 1
+    assert "there are:" in wrong.stderr
+
+
+def _shell(user: User) -> None:
+    assert user.klab("shell", "node", stdin="hostname\n").stdout.strip() == "node"
+    made = user.klab("kubectl", "run", "look", "--image=busybox", "--", "sleep", "600")
+    assert made.returncode == 0, made.stderr
+    waited = user.klab("kubectl", "wait", "--for=condition=Ready", "pod/look", "--timeout=60s")
+    assert waited.returncode == 0, waited.stderr
+    assert user.klab("shell", "look", stdin="hostname\n").stdout.strip() == "look"
+    wrong = user.klab("shell", "lok")
+    assert wrong.returncode == 2
+    assert "did you mean 'default/look'?" in wrong.stderr
