@@ -67,7 +67,8 @@ class AgentConfig:
     proxy_mode: str = "iptables"
     memory_dir: str = "/run/netlab/volumes"
     upstream_timing: bool = False
-    start_concurrency: int = 16
+    start_concurrency: int = 32
+    """Pods that the agent's nodes begin to start at a time, together; every node may start two."""
 
     @property
     def pods_path(self) -> Path:

@@ -45,7 +45,7 @@ class Kubelet:
             events=PodEvents(context.recorder),
             backoff=Backoff(timing.crash_loop_min, timing.crash_loop_max, timing.crash_loop_reset),
             image_backoff=Backoff(timing.image_backoff_min, timing.image_backoff_max, timing.crash_loop_reset),
-            slots=asyncio.Semaphore(context.agent.start_concurrency),
+            slots=asyncio.Semaphore(max(2, context.agent.start_concurrency // max(1, len(context.agent.nodes)))),
             allocatable=context.config.resources(),
             on_gone=self._gone,
             images=ImageCache(context.runtime.images),

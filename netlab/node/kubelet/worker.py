@@ -68,6 +68,7 @@ class PodWorker:
         self._stopping: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._mounted = False
+        self._turn = False
         self._stale_volumes = False
         self._failures = 0
         self._retry_at = 0.0
@@ -171,6 +172,13 @@ class PodWorker:
             except Exception:
                 log.exception("pod %s", full_name(self.pod))
                 self._again(1.0)
+            finally:
+                self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._turn:
+            self._turn = False
+            self.shared.slots.release()
 
     async def _sync(self) -> None:
         if self._ending():
@@ -225,16 +233,17 @@ class PodWorker:
             self.publisher.soon(CREATING_DELAY)
             return False
         self.publisher.soon(QUEUED_DELAY)
+        await self.shared.slots.acquire()
+        self._turn = True  # until `run` has brought the containers up too: what is begun shall be finished first
+        if self._ending():
+            return False
+        self.publisher.soon(CREATING_DELAY)
         try:
-            async with self.shared.slots:
-                if self._ending():
-                    return False
-                self.publisher.soon(CREATING_DELAY)
-                if state.sandbox_ready:  # adopted
-                    await self.volumes.mount(self.pod, self.sandboxes.facts(self.pod))
-                else:
-                    self._forget_initialization()
-                    await self.sandboxes.create(self.pod)
+            if state.sandbox_ready:  # adopted
+                await self.volumes.mount(self.pod, self.sandboxes.facts(self.pod))
+            else:
+                self._forget_initialization()
+                await self.sandboxes.create(self.pod)
         except VolumeError as problem:
             self._setup_failed("FailedMount", f'MountVolume.SetUp failed for volume "{problem.volume}" : {problem}')
             return False
@@ -292,6 +301,8 @@ class PodWorker:
             if self._ending():
                 return
             container = self.state.containers[spec["name"]]
+            if (spec.get("lifecycle") or {}).get("postStart"):  # it takes as long as it likes
+                self._end_turn()
             await self.starter.start(self.pod, spec, self.sandboxes.facts(self.pod))
             if container.kind is Kind.MAIN and container.created:
                 self.state.initialized = True
