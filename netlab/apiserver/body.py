@@ -1,5 +1,6 @@
 """PURE. Request bodies to objects: JSON, YAML, protobuf; strictness as the request asks."""
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -69,12 +70,49 @@ def from_json(body: bytes) -> Any:
 
 
 def from_yaml(body: bytes) -> Obj:
+    return mapping(yaml_value(body)[0])
+
+
+def yaml_value(body: bytes) -> tuple[Any, str]:
+    """The value of a YAML (or JSON) document, and what upstream says of keys that it repeats."""
     import yaml
 
+    loader = _yaml_loader()(body)
     try:
-        return mapping(yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        value = loader.get_single_data()
     except yaml.YAMLError as error:
-        raise errors.bad_request(f"error converting YAML to JSON: {error}") from None
+        raise errors.bad_request(f"error decoding YAML: {error}") from None
+    repeated = "\n".join(loader.repeated)
+    return value, f"yaml: unmarshal errors:\n{repeated}" if repeated else ""
+
+
+@lru_cache(maxsize=1)
+def _yaml_loader() -> Any:
+    """A loader of what JSON can hold: times stay text; it notes repeated keys, whose last value counts."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        def __init__(self, body: bytes) -> None:
+            super().__init__(body)
+            self.repeated: list[str] = []
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    self.repeated.append(f'  line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                if isinstance(key.value, str):
+                    seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    times = "tag:yaml.org,2002:timestamp"
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in rows if tag != times]
+        for first, rows in base.yaml_implicit_resolvers.items()
+    }
+    return Loader
 
 
 def from_protobuf(body: bytes) -> Obj:

@@ -10,7 +10,7 @@ from netlab.api.resources import Resource
 from netlab.apiserver import subresources
 from netlab.apiserver.api import Api
 from netlab.apiserver.authn.impersonation import impersonated, needed
-from netlab.apiserver.authz import Action
+from netlab.apiserver.authz import Action, forbidden
 from netlab.apiserver.nonresource import serve_path
 from netlab.apiserver.operations.create import create
 from netlab.apiserver.operations.delete import delete
@@ -88,22 +88,6 @@ def authorize(api: Api, request: Request) -> None:
     if not info.is_resource:
         raise errors.path_forbidden(user.name, info.verb, info.path)
     raise forbidden(user.name, action, decision.reason)
-
-
-def forbidden(user: str, action: Action, reason: str) -> StatusError:
-    """403 as upstream's responsewriters.Forbidden words it."""
-    resource = f"{action.resource}/{action.subresource}" if action.subresource else action.resource
-    qualified = f"{action.resource}.{action.group}" if action.group else action.resource
-    where = f'in the namespace "{action.namespace}"' if action.namespace else "at the cluster scope"
-    subject = f"{qualified} {errors.quote(action.name)}" if action.name else qualified
-    why = f'User "{user}" cannot {action.verb} resource "{resource}" in API group "{action.group}" {where}'
-    details = {"kind": action.resource}
-    if action.group:
-        details["group"] = action.group
-    if action.name:
-        details["name"] = action.name
-    message = f"{subject} is forbidden: {why}" + (f": {reason}" if reason else "")
-    return errors.status(403, "Forbidden", message, details)
 
 
 async def _route(api: Api, request: Request) -> Answer:

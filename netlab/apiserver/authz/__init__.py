@@ -4,5 +4,6 @@ It reads roles and bindings from the stored state and answers yes or no with a r
 """
 
 from netlab.apiserver.authz.authorizer import Action, Authorizer, Decision
+from netlab.apiserver.authz.refusal import forbidden
 
-__all__ = ["Action", "Authorizer", "Decision"]
+__all__ = ["Action", "Authorizer", "Decision", "forbidden"]

@@ -12,6 +12,7 @@ from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
 from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
+from netlab.apiserver.apply.tracking import record
 from netlab.apiserver.conversion import convert
 from netlab.apiserver.operations.options import dry_run
 from netlab.apiserver.representation import one, show
@@ -25,25 +26,37 @@ Transform = Callable[[Obj], Obj]
 _TRIES = 5
 
 
-async def change(api: Api, request: Request, resource: Resource, transform: Transform) -> Answer:
-    """Answer with the changed object; 404 when there is none."""
-    item, stored = await changed_item(api, request, resource, transform)
+async def change(
+    api: Api, request: Request, resource: Resource, transform: Transform, *, tracked: bool = True
+) -> Answer:
+    """Answer with the changed object; 404 when there is none. Unless `tracked`, the transform sets managedFields."""
+    item, stored = await changed_item(api, request, resource, transform, tracked=tracked)
     if isinstance(item, Item):
         return one(request, resource, stored, item)
     return show(request, resource, convert(item, stored.resource, resource))
 
 
 async def changed_item(
-    api: Api, request: Request, resource: Resource, transform: Transform
+    api: Api,
+    request: Request,
+    resource: Resource,
+    transform: Transform,
+    *,
+    tracked: bool = True,
+    through: str | None = None,
 ) -> tuple[Item | Obj, Stored]:
-    """The stored item, or in a dry run the object that would have been stored (in the stored version)."""
+    """The stored item, or in a dry run the object that would have been stored (in the stored version).
+
+    `through` is the subresource that managedFields name, where that is not the request's.
+    """
+    through = request.info.subresource if through is None else through
     stored, info = api.stored(resource), request.info
     for _ in range(_TRIES):
         current = api.store.latest(stored.key(info.namespace, info.name))
         if current is None:
             raise errors.not_found(resource, info.name)
         try:
-            return await _change_once(api, request, resource, stored, current, transform), stored
+            return await _change_once(api, request, resource, stored, current, transform, through, tracked), stored
         except NotFound:
             raise errors.not_found(resource, info.name) from None
         except Conflict:
@@ -52,7 +65,14 @@ async def changed_item(
 
 
 async def _change_once(
-    api: Api, request: Request, resource: Resource, stored: Stored, current: Item, transform: Transform
+    api: Api,
+    request: Request,
+    resource: Resource,
+    stored: Stored,
+    current: Item,
+    transform: Transform,
+    through: str,
+    tracked: bool,
 ) -> Item | Obj:
     info, dry = request.info, dry_run(request)
     old = load(current, stored)
@@ -64,6 +84,9 @@ async def _change_once(
     conditional = stored.collection in lifecycle.CONDITIONAL_UPDATE and request.method == "PUT"
     lifecycle.check_precondition(resource, info.name, wanted, old, conditional=conditional)
     defaults.apply_defaults(wanted)
+    if tracked:
+        live = convert(old, stored.resource, resource)
+        record(request, resource, live, wanted, meta.now_rfc3339(api.clock), through)
     new = convert(wanted, resource, stored.resource)
     attributes = Attributes(
         "UPDATE", stored.resource, info.subresource, meta.namespace(old), info.name, new, old, request.user, dry
@@ -76,10 +99,10 @@ async def _change_once(
     try:
         lifecycle.validate_changed(new, old, stored.resource, info.subresource)
         api.admission.validate(api, attributes)
+        if lifecycle.same(new, old):
+            return old if dry else await _durable(api, current)
         if dry:
             return new
-        if lifecycle.same(new, old):
-            return await _durable(api, current)
         write = write_gone if lifecycle.removable(new, stored.resource) else write_changed
         item = await write(api, stored, resource, new, current.revision)
     except (errors.StatusError, Conflict, NotFound):

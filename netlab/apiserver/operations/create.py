@@ -6,6 +6,8 @@ from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
 from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
+from netlab.apiserver.apply.tracking import record
+from netlab.apiserver.authz import Action, forbidden
 from netlab.apiserver.body import decode_object
 from netlab.apiserver.conversion import convert
 from netlab.apiserver.operations.options import dry_run
@@ -21,14 +23,26 @@ async def create(api: Api, request: Request, resource: Resource) -> Answer:
     return await create_object(api, request, resource, obj)
 
 
-async def create_object(api: Api, request: Request, resource: Resource, obj: Obj) -> Answer:
-    """Create a decoded object (also a PUT or an apply that finds nothing)."""
+def authorize_creation(api: Api, request: Request) -> None:
+    """Raise 403 unless the user of a PUT or PATCH may also create what is not there."""
+    info = request.info
+    action = Action("create", info.group, info.resource, info.subresource, info.namespace, info.name, info.path)
+    decision = api.authorizer.decide(request.user, action)
+    if not decision.allowed:
+        raise forbidden(request.user.name, action, decision.reason)
+
+
+async def create_object(api: Api, request: Request, resource: Resource, obj: Obj, *, tracked: bool = True) -> Answer:
+    """Create a decoded object (also a PUT or an apply that finds nothing); an apply brings its managedFields."""
     info, stored, dry = request.info, api.stored(resource), dry_run(request)
     if not dry and meta.get(obj, "metadata", "resourceVersion", default="") not in ("", "0"):
         raise errors.internal("resourceVersion should not be set on objects to be created")
     namespace = info.namespace if resource.namespaced else ""
     lifecycle.check_namespace(obj, resource, namespace)
     defaults.apply_defaults(obj)
+    now = meta.now_rfc3339(api.clock)
+    if tracked:
+        record(request, resource, None, obj, now, info.subresource)
     obj = convert(obj, resource, stored.resource)
     name = meta.name(obj) or info.name
     attributes = Attributes("CREATE", stored.resource, info.subresource, namespace, name, obj, None, request.user, dry)
@@ -37,7 +51,7 @@ async def create_object(api: Api, request: Request, resource: Resource, obj: Obj
     for attempt in range(_GENERATE_TRIES if generated else 1):
         if attempt:
             obj["metadata"]["name"] = ""
-        lifecycle.prepare_new(obj, stored.resource, meta.now_rfc3339(api.clock))
+        lifecycle.prepare_new(obj, stored.resource, now)
         undo = api.allocation.create(obj, dry_run=dry) if stored.collection == "services" else None
         try:
             lifecycle.validate_new(obj, stored.resource)

@@ -3,6 +3,7 @@
 import random
 
 from netlab.api import errors
+from netlab.api.types import Obj
 from netlab.apiserver.wire.message import Request
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -36,6 +37,18 @@ def field_manager(request: Request) -> str:
         return manager
     agent = request.headers.get("user-agent", "")
     return agent.partition("/")[0][:128] or "unknown"
+
+
+def check_patch_options(request: Request, *, applying: bool) -> None:
+    """Raises 422 for an apply without a manager, or force without an apply (ValidatePatchOptions)."""
+    causes: list[Obj] = []
+    if applying and not request.query.get("fieldManager"):
+        causes.append(errors.cause("FieldValueRequired", "fieldManager", "Required value: is required for apply patch"))
+    if not applying and "force" in request.query:
+        message = "Forbidden: may not be specified for non-apply patch"
+        causes.append(errors.cause("FieldValueForbidden", "force", message))
+    if causes:
+        raise errors.invalid("PatchOptions", "", causes, group="meta.k8s.io")
 
 
 def revision(text: str) -> int:

@@ -7,6 +7,7 @@ from netlab.api.types import Obj
 from netlab.apiserver.api import Api
 from netlab.apiserver.body import field_validation
 from netlab.apiserver.operations.change import change
+from netlab.apiserver.operations.options import check_patch_options
 from netlab.apiserver.wire.message import Answer, Request
 from netlab.apiserver.wire.negotiate import content_type
 
@@ -18,7 +19,9 @@ async def patch(api: Api, request: Request, resource: Resource) -> Answer:
     if kind == patches.APPLY_PATCH:
         from netlab.apiserver.apply.operation import apply
 
+        check_patch_options(request, applying=True)
         return await apply(api, request, resource)
+    check_patch_options(request, applying=False)
     document = patches.parse(kind, request.body)
     strictness = field_validation(request)
 

@@ -7,7 +7,7 @@ from netlab.apiserver import lifecycle
 from netlab.apiserver.api import Api
 from netlab.apiserver.body import decode_object
 from netlab.apiserver.operations.change import change
-from netlab.apiserver.operations.create import create_object
+from netlab.apiserver.operations.create import authorize_creation, create_object
 from netlab.apiserver.wire.message import Answer, Request
 
 
@@ -18,6 +18,7 @@ async def update(api: Api, request: Request, resource: Resource) -> Answer:
         raise errors.bad_request("name must be provided")
     may_create = stored.collection in lifecycle.CREATE_ON_UPDATE and not info.subresource
     if may_create and api.store.latest(stored.key(info.namespace, info.name)) is None:
+        authorize_creation(api, request)
         return await create_object(api, request, resource, wanted)
 
     def replace(current: Obj) -> Obj:

@@ -40,7 +40,7 @@ async def serve(api: Api, request: Request, resource: Resource) -> Answer:
 
     # for the strategy this is an update of the spec
     asked, request.info = request.info, replace(request.info, subresource="")
-    changed, stored = await changed_item(api, request, resource, rescale)
+    changed, stored = await changed_item(api, request, resource, rescale, through="scale")
     request.info = asked
     return json_response(scale_of(load(changed, stored) if isinstance(changed, Item) else changed))
 
