@@ -13,7 +13,7 @@ from typing import Any
 from netlab.api import meta
 from netlab.api import schema as schemas
 from netlab.api.errors import StatusError, apply_conflict, bad_request, cause, quote
-from netlab.api.managedfields import lastapplied, typed
+from netlab.api.managedfields import lastapplied, tries, typed
 from netlab.api.managedfields.sets import EMPTY, FieldSet, Path, field, from_fields_v1, show, to_fields_v1, within
 from netlab.api.resources import Resource
 from netlab.api.schema import Schema
@@ -26,22 +26,22 @@ BEFORE_FIRST_APPLY = "before-first-apply"
 
 _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
-_SYSTEM: FieldSet = frozenset(
-    {field("apiVersion"), field("kind"), field("metadata")}
-    | {
-        field("metadata", name)
-        for name in (
-            "name",
-            "namespace",
-            "creationTimestamp",
-            "selfLink",
-            "uid",
-            "clusterName",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-        )
+_SYSTEM_METADATA = frozenset(
+    {
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
     }
+)
+_SYSTEM_FIELDS = frozenset({"apiVersion", "kind"})
+_SYSTEM: FieldSet = frozenset(
+    {field("apiVersion"), field("kind"), field("metadata")} | {field("metadata", name) for name in _SYSTEM_METADATA}
 )
 
 
@@ -72,9 +72,8 @@ def decode(entries: Sequence[Obj] | None) -> Managers:
     """The managers in metadata.managedFields. Raises ValueError for entries that are none."""
     found: Managers = {}
     for entry in entries or ():
-        operation = entry.get("operation")
-        if operation not in ("Apply", "Update") or entry.get("fieldsType", "FieldsV1") != "FieldsV1":
-            raise ValueError(f"managedFields entry of operation {operation!r}")
+        _check_entry(entry)
+        operation = entry["operation"]
         version = entry.get("apiVersion", "")
         key = Key(
             entry.get("manager", ""),
@@ -89,20 +88,11 @@ def decode(entries: Sequence[Obj] | None) -> Managers:
 
 def encode(managers: Managers) -> list[Obj]:
     """metadata.managedFields: Apply before Update, then by time and name."""
-    written: list[Obj] = []
+    written = []
     for key, entry in managers.items():
-        one: Obj = {"manager": key.manager, "operation": key.operation, "apiVersion": entry.api_version}
-        if entry.time:
-            one["time"] = entry.time
         trie = to_fields_v1(entry.fields) if entry.trie is None else entry.trie
-        one |= {"fieldsType": "FieldsV1", "fieldsV1": trie}
-        if key.subresource:
-            one["subresource"] = key.subresource
-        written.append(one)
-    return sorted(
-        written,
-        key=lambda e: (e["operation"], e.get("time", ""), e["manager"], e["apiVersion"], e.get("subresource", "")),
-    )
+        written.append(_entry(key, entry.api_version, entry.time, trie))
+    return sorted(written, key=_order)
 
 
 def _reset(resource: Resource, subresource: str) -> tuple[Path, ...]:
@@ -149,23 +139,107 @@ def update(
     if given is not None and given in ([], [{}]):
         return  # the client clears all ownership
     try:
-        managers = _current(given, live)
+        entries = _entries(given, live)
         before = _zero(resource) if live is None else live
-        changed = typed.compare(shape, _comparable(before), _converted(_comparable(new), resource))
+        taken, removed = _changes(shape, before, _converted(new, resource), _reset_names(resource, subresource))
     except (ValueError, TypeError):
         _put(new, (live or {}).get("metadata", {}).get("managedFields"))
         return
-    key = Key(manager, "Update", subresource, resource.api_version)
-    ignored = _reset(resource, subresource)
-    taken = frozenset(changed.added | changed.modified)
-    taken = taken - within(taken, ignored) - _SYSTEM
-    removed = frozenset(changed.removed)
-    removed -= within(removed, ignored)
-    managers = _without(managers, taken | removed)
+    if removed or (taken and entries):
+        lost = tries.plus(removed, taken) if removed and taken else removed or taken or {}
+        entries = _left(entries, lost)
     if taken:
-        previous = managers.get(key)
-        managers[key] = Entry(taken | (previous.fields if previous else EMPTY), resource.api_version, now)
-    _put(new, encode(_capped(managers)))
+        entries = _taken(entries, Key(manager, "Update", subresource, resource.api_version), taken, now)
+        if sum(entry["operation"] == "Update" for entry in entries) > MAX_UPDATE_MANAGERS:
+            entries = encode(_capped(decode(entries)))
+    _put(new, sorted(entries, key=_order))
+
+
+def _reset_names(resource: Resource, subresource: str) -> frozenset[str]:
+    return _SYSTEM_FIELDS | {path[0].removeprefix("f:") for path in _reset(resource, subresource)}
+
+
+def _changes(shape: Schema, before: Obj, new: Obj, ignored: frozenset[str]) -> tuple[Obj | None, Obj | None]:
+    """Tries of what was added or modified, and of what was removed; system fields and `ignored` ones left out."""
+    return tries.fields(shape, _ownable(before, ignored), _ownable(new, ignored))
+
+
+def _ownable(obj: Obj, ignored: frozenset[str]) -> Obj:
+    part = {key: value for key, value in obj.items() if key not in ignored}
+    metadata = obj.get("metadata") or {}
+    part["metadata"] = {key: value for key, value in metadata.items() if key not in _SYSTEM_METADATA}
+    return part
+
+
+def _entries(given: Any, live: Obj | None) -> list[Obj]:
+    """The entries that the client sent, or those of the live object. Raises ValueError for entries that are none."""
+    if given:
+        try:
+            decode(given)
+            return list(given)
+        except ValueError:
+            pass
+    found: list[Obj] = (live or {}).get("metadata", {}).get("managedFields") or []
+    for entry in found:
+        _check_entry(entry)
+    return found
+
+
+def _check_entry(entry: Obj) -> None:
+    operation = entry.get("operation")
+    if operation not in ("Apply", "Update") or entry.get("fieldsType", "FieldsV1") != "FieldsV1":
+        raise ValueError(f"managedFields entry of operation {operation!r}")
+
+
+def _left(entries: list[Obj], lost: Obj) -> list[Obj]:
+    """Every entry but for the fields that are lost to it; entries of nothing are gone."""
+    left = []
+    for entry in entries:
+        own = entry.get("fieldsV1") or {}
+        kept = tries.minus(own, lost) if own else own
+        if kept is own:
+            left.append(entry)
+        elif kept is not None:
+            left.append({**entry, "fieldsV1": kept})
+    return left
+
+
+def _taken(entries: list[Obj], key: Key, taken: Obj, now: str) -> list[Obj]:
+    """The entries, that of `key` with what it took."""
+    others = []
+    for entry in entries:
+        if (
+            entry["operation"] == key.operation
+            and entry.get("manager", "") == key.manager
+            and entry.get("subresource", "") == key.subresource
+            and entry.get("apiVersion", "") == key.api_version
+        ):
+            if entry.get("fieldsV1"):
+                taken = tries.plus(entry["fieldsV1"], taken)
+        else:
+            others.append(entry)
+    return [*others, _entry(key, key.api_version, now, taken)]
+
+
+def _entry(key: Key, api_version: str, time: str, trie: Obj) -> Obj:
+    one: Obj = {"manager": key.manager, "operation": key.operation, "apiVersion": api_version}
+    if time:
+        one["time"] = time
+    one |= {"fieldsType": "FieldsV1", "fieldsV1": trie}
+    if key.subresource:
+        one["subresource"] = key.subresource
+    return one
+
+
+def _order(entry: Obj) -> tuple[str, ...]:
+    """Apply before Update, then by time and name."""
+    return (
+        entry["operation"],
+        entry.get("time", ""),
+        entry.get("manager", ""),
+        entry.get("apiVersion", ""),
+        entry.get("subresource", ""),
+    )
 
 
 def _current(given: Any, live: Obj | None) -> Managers:

@@ -32,14 +32,14 @@ class TypedError(ValueError):
     """An object that cannot be seen through its schema; str() says where and why."""
 
 
-def _is_map(schema: Schema | None, value: Any) -> bool:
+def is_map(schema: Schema | None, value: Any) -> bool:
     """Whether this is walked field by field."""
     if schema is None or schema.type != "object" or schema.map_type == "atomic":
         return False
     return not schema.open and (isinstance(value, dict) or value is None)
 
 
-def _is_list(schema: Schema | None, value: Any) -> bool:
+def is_list(schema: Schema | None, value: Any) -> bool:
     """Whether this is walked item by item."""
     return (
         schema is not None
@@ -67,25 +67,25 @@ def element(schema: Schema, item: Any) -> str:
     return f"k:{orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()}"
 
 
-class _Repeated(list[Any]):
+class Repeated(list[Any]):
     """Items that share a path element: not allowed by the schema, but stored objects have them. Owned as one."""
 
 
-def _items(schema: Schema, values: list[Any] | None) -> dict[str, Any]:
+def items(schema: Schema, values: list[Any] | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for item in values or ():
         name = element(schema, item)
         if name not in found:
             found[name] = item
-        elif isinstance(found[name], _Repeated):
+        elif isinstance(found[name], Repeated):
             found[name].append(item)
         else:
-            found[name] = _Repeated([found[name], item])
+            found[name] = Repeated([found[name], item])
     return found
 
 
 def _flat(items: Iterable[Any]) -> list[Any]:
-    return [one for item in items for one in (item if isinstance(item, _Repeated) else (item,))]
+    return [one for item in items for one in (item if isinstance(item, Repeated) else (item,))]
 
 
 def check(schema: Schema, config: Obj) -> None:
@@ -99,12 +99,12 @@ def check(schema: Schema, config: Obj) -> None:
 
 
 def _find_repeated(schema: Schema | None, value: Any, path: Path, problems: list[str]) -> None:
-    if schema is not None and _is_map(schema, value):
+    if schema is not None and is_map(schema, value):
         for key, inner in (value or {}).items():
             _find_repeated(schema.field(key), inner, (*path, f"f:{key}"), problems)
-    elif schema is not None and _is_list(schema, value):
-        for name, inner in _items(schema, value).items():
-            if isinstance(inner, _Repeated):
+    elif schema is not None and is_list(schema, value):
+        for name, inner in items(schema, value).items():
+            if isinstance(inner, Repeated):
                 problems.append(f"{show(path)}: duplicate entries for key {show((name,))}")
             else:
                 _find_repeated(schema.items, inner, (*path, name), problems)
@@ -118,16 +118,16 @@ def field_set(schema: Schema, obj: Obj) -> FieldSet:
 
 
 def _collect(schema: Schema | None, value: Any, path: Path, found: set[Path]) -> None:
-    if schema is not None and _is_map(schema, value):
+    if schema is not None and is_map(schema, value):
         for key, inner in (value or {}).items():
             here = (*path, f"f:{key}")
             _collect(schema.field(key), inner, here, found)
             if inner is None or inner == {} or key not in schema.properties:
                 found.add(here)
-    elif schema is not None and _is_list(schema, value):
-        for name, inner in _items(schema, value).items():
+    elif schema is not None and is_list(schema, value):
+        for name, inner in items(schema, value).items():
             here = (*path, name)
-            if not isinstance(inner, _Repeated):
+            if not isinstance(inner, Repeated):
                 _collect(schema.items, inner, here, found)
             found.add(here)
     else:
@@ -161,11 +161,11 @@ def _compare(schema: Schema | None, old: Any, new: Any, path: Path, result: Comp
     sample = old if new is ABSENT or new is None else new
     walked: Iterable[tuple[str, Schema | None, Any, Any]] | None = None
     empty = (old is ABSENT or not old) and (new is ABSENT or not new)
-    repeated = isinstance(old, _Repeated) or isinstance(new, _Repeated)
+    repeated = isinstance(old, Repeated) or isinstance(new, Repeated)
     if not empty and not repeated and schema is not None:
-        if _is_map(schema, sample):
+        if is_map(schema, sample):
             walked = _map_pairs(schema, old, new)
-        elif _is_list(schema, sample):
+        elif is_list(schema, sample):
             walked = _list_pairs(schema, old, new)
     if walked is not None:
         for name, child, left, right in walked:
@@ -185,8 +185,8 @@ def _map_pairs(schema: Schema, old: Any, new: Any) -> list[tuple[str, Schema | N
 
 
 def _list_pairs(schema: Schema, old: Any, new: Any) -> list[tuple[str, Schema | None, Any, Any]]:
-    left = _items(schema, old if isinstance(old, list) else None)
-    right = _items(schema, new if isinstance(new, list) else None)
+    left = items(schema, old if isinstance(old, list) else None)
+    right = items(schema, new if isinstance(new, list) else None)
     return [(key, schema.items, left.get(key, ABSENT), right.get(key, ABSENT)) for key in {**left, **right}]
 
 
@@ -194,15 +194,15 @@ def merge(schema: Schema | None, live: Any, config: Any) -> Any:
     """`live` with everything that `config` says: scalars and atomic values replace, the rest merges."""
     if config is ABSENT:
         return clone(live)
-    if live is ABSENT or live is None or isinstance(live, _Repeated) or isinstance(config, _Repeated):
+    if live is ABSENT or live is None or isinstance(live, Repeated) or isinstance(config, Repeated):
         return clone(config)
-    if schema is not None and isinstance(config, dict) and isinstance(live, dict) and _is_map(schema, config):
+    if schema is not None and isinstance(config, dict) and isinstance(live, dict) and is_map(schema, config):
         merged = {}
         for key in {**live, **config}:
             merged[key] = merge(schema.field(key), live.get(key, ABSENT), config.get(key, ABSENT))
         return merged
-    if schema is not None and isinstance(config, list) and isinstance(live, list) and _is_list(schema, config):
-        return _merge_lists(schema, _items(schema, live), _items(schema, config))
+    if schema is not None and isinstance(config, list) and isinstance(live, list) and is_list(schema, config):
+        return _merge_lists(schema, items(schema, live), items(schema, config))
     return clone(config)
 
 
@@ -222,7 +222,7 @@ def _merge_lists(schema: Schema, live: dict[str, Any], config: dict[str, Any]) -
     merged: list[Any] = []
     for key in dict.fromkeys(order):
         chosen = config[key] if key in config else live[key]
-        if isinstance(chosen, _Repeated):
+        if isinstance(chosen, Repeated):
             merged += clone(list(chosen))
         else:
             merged.append(merge(schema.items, live.get(key, ABSENT), config.get(key, ABSENT)))
@@ -237,7 +237,7 @@ def remove(schema: Schema | None, value: Any, paths: FieldSet) -> Any:
             by_first.setdefault(path[0], set()).add(path[1:])
     if not by_first or schema is None:
         return value
-    if isinstance(value, dict) and _is_map(schema, value):
+    if isinstance(value, dict) and is_map(schema, value):
         kept: dict[str, Any] = {}
         for key, inner in value.items():
             below = by_first.get(f"f:{key}")
@@ -246,15 +246,15 @@ def remove(schema: Schema | None, value: Any, paths: FieldSet) -> Any:
             elif () not in below:
                 kept[key] = remove(schema.field(key), inner, frozenset(below))
         return kept or None
-    if isinstance(value, list) and _is_list(schema, value):
-        items: list[Any] = []
-        for name, inner in _items(schema, value).items():
+    if isinstance(value, list) and is_list(schema, value):
+        left: list[Any] = []
+        for name, inner in items(schema, value).items():
             below = by_first.get(name)
             if below is None:
-                items.append(inner)
+                left.append(inner)
             elif () not in below:
-                items.append(inner if isinstance(inner, _Repeated) else remove(schema.items, inner, frozenset(below)))
-        return _flat(items) or None
+                left.append(inner if isinstance(inner, Repeated) else remove(schema.items, inner, frozenset(below)))
+        return _flat(left) or None
     return value
 
 
