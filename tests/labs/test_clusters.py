@@ -145,6 +145,10 @@ def _names(cluster: Cluster, backends: dict[str, str]) -> None:
 def _sharing(cluster: Cluster) -> None:
     """Containers of a pod share localhost and its ports, but neither files nor processes."""
     assert cluster.client("wget -q -O - http://localhost:8000/") == "beside"
+    wget = ("exec", "client", "-c", "main", "--", "wget", "-q", "-O", "-")
+    assert cluster.kubectl(*wget, "--timeout=3", "http://localhost:8000/").strip() == "beside"
+    late = cluster.user.klab("kubectl", *wget, "-T", "1", "http://10.244.255.1/")
+    assert "download timed out" in late.stderr
     taken = cluster.client("httpd -f -p 8000 2>&1 || true")
     assert "Address already in use" in taken or "Address in use" in taken
     cluster.client("echo mine > /tmp/note")

@@ -293,6 +293,36 @@ def _busybox(root: Path) -> None:
     for applet in applets(program):
         if applet != "busybox":
             os.link(binary, f"{root}/bin/{applet}")
+    if not _wget_has_timeout(program):
+        (root / "bin/wget").unlink(missing_ok=True)
+        _write(root, "bin/wget", WGET, 0o755)
+
+
+# The image people know has `wget -T SECONDS`, alias --timeout; Debian's BusyBox was built without (there -T crashes).
+WGET = """#!/bin/sh
+limit= left=$#
+while [ "$left" -gt 0 ]; do
+    word=$1; shift; left=$((left - 1))
+    case $word in
+        -T|--timeout) limit=$1; shift; left=$((left - 1)) ;;
+        -T*) limit=${word#-T} ;;
+        --timeout=*) limit=${word#*=} ;;
+        *) set -- "$@" "$word" ;;
+    esac
+done
+[ -n "$limit" ] || exec /bin/busybox wget "$@"
+timeout "$limit" /bin/busybox wget "$@"
+status=$?
+case $status in 124|143) echo "wget: download timed out" >&2; exit 1 ;; esac
+exit $status
+"""
+
+
+def _wget_has_timeout(program: str) -> bool:
+    import subprocess
+
+    usage = subprocess.run([program, "wget", "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return b"-T SEC" in usage.stdout
 
 
 def _busybox_mounts() -> tuple[MountSpec, ...]:
