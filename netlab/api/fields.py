@@ -199,7 +199,7 @@ def supported(resource: Resource, selectable: tuple[str, ...] = ()) -> dict[str,
     """The fields that can be selected on, and how each is read; `selectable` are a custom resource's own paths."""
     fields = dict(_STANDARD)
     fields.update(_EXTRA.get((resource.group, resource.plural), ({}, ""))[0])
-    for path in selectable:
+    for path in (*resource.selectable, *selectable):
         steps = path.lstrip(".").split(".")
         fields[".".join(steps)] = _at(*steps)
     return fields
@@ -225,6 +225,8 @@ def parse_field_selector(text: str | None, resource: Resource, selectable: tuple
 
 
 def _unsupported(resource: Resource, field: str) -> str:
+    if resource.custom:
+        return f"field label not supported: {field}"
     extra = _EXTRA.get((resource.group, resource.plural))
     if extra is not None:
         shown = quote(field) if "{} not" in extra[1] else field

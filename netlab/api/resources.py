@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from netlab.api.resource_table import ROWS, SUBRESOURCES, Row
+from netlab.api.types import Obj
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Resource:
     list_kind: str = ""
     custom: bool = False
     """True for a resource that a CustomResourceDefinition defines (no strategic merge patch, structural schema)."""
+    columns: tuple[Obj, ...] = ()
+    """additionalPrinterColumns of a custom resource."""
+    selectable: tuple[str, ...] = ()
+    """JSON paths of a custom resource's selectableFields."""
 
     def __hash__(self) -> int:
         return hash((self.group, self.version, self.plural))

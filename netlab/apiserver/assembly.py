@@ -13,6 +13,7 @@ from netlab.apiserver.authz.rbac import GROUP as RBAC
 from netlab.apiserver.authz.rbac import Rbac
 from netlab.apiserver.bootstrap import bootstrap
 from netlab.apiserver.config import ApiServerConfig
+from netlab.apiserver.extensions.controller import follow
 from netlab.apiserver.listing import ListCache
 from netlab.apiserver.pki import Pki, ensure_pki
 from netlab.apiserver.storage import Storage, load
@@ -54,6 +55,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
     api.authorizer = Authorizer(*_modes(api))
     services = api.stored(get("v1", "Service"))
     api.allocation.repair(load(item, services) for item in store.list(services.collection).items)
+    follow(api)
     await bootstrap(api)
     return api
 

@@ -8,6 +8,8 @@ import orjson
 from netlab.api import decoding, errors
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
+from netlab.apiserver.extensions.kinds import CustomResource
+from netlab.apiserver.extensions.values import admit
 from netlab.apiserver.wire.message import Request
 from netlab.apiserver.wire.negotiate import JSON, PROTOBUF, YAML, content_type
 
@@ -45,9 +47,17 @@ def decode_object(request: Request, resource: Resource) -> Obj:
         raw = from_yaml(request.body)
     elif kind != JSON:
         raise errors.unsupported_media_type(ACCEPTED)
-    obj, warnings = decoding.decode(raw, resource, strictness)
+    obj, warnings = decode(raw, resource, strictness)
     request.warnings += warnings
     return obj
+
+
+def decode(raw: bytes | Obj, resource: Resource, strictness: decoding.FieldValidation) -> tuple[Obj, list[str]]:
+    """As `decoding.decode`; an object of a custom kind comes out pruned and defaulted by its schema."""
+    obj, warnings = decoding.decode(raw, resource, strictness)
+    if isinstance(resource, CustomResource):
+        warnings = [*warnings, *admit(obj, resource, strictness)]
+    return obj, warnings
 
 
 def decode_loose(request: Request, *, empty: Obj | None = None) -> Obj:

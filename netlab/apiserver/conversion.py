@@ -1,7 +1,7 @@
 """PURE. One stored object, served in several versions: Events (core and events.k8s.io), autoscaling v1 and v2.
 
-Every other kind with several versions has the same shape in all of them. Source followed: upstream's conversion
-functions (pkg/apis/core/v1, pkg/apis/events/v1, pkg/apis/autoscaling/v1).
+Custom kinds have a rule of their own; every other kind with several versions has the same shape in all of them.
+Source followed: upstream's conversion functions (pkg/apis/core/v1, pkg/apis/events/v1, pkg/apis/autoscaling/v1).
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ import orjson
 
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
+from netlab.apiserver.extensions.kinds import CustomResource
+from netlab.apiserver.extensions.values import converted as custom
 
 _EVENT_TO_V1 = {
     "involvedObject": "regarding",
@@ -28,6 +30,8 @@ def convert(obj: Obj, source: Resource, target: Resource) -> Obj:
     """`obj` of `source` as `target` shows it; the same object where nothing differs. Never fails."""
     if source.api_version == target.api_version:
         return obj
+    if isinstance(target, CustomResource):
+        return custom(obj, target)
     change = _CONVERSIONS.get((source.api_version, target.api_version, source.kind))
     converted = change(obj) if change is not None else dict(obj)
     return {**converted, "apiVersion": target.api_version}

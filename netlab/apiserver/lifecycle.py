@@ -10,6 +10,8 @@ from netlab.api import errors, meta, strategy, validation
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.api.validation.field import causes
+from netlab.apiserver.extensions import strategy as custom
+from netlab.apiserver.extensions.kinds import COLLECTION, CustomResource, begin_ending
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 CREATE_ON_UPDATE = frozenset(
@@ -66,11 +68,18 @@ def prepare_new(obj: Obj, resource: Resource, now: str) -> None:
     metadata["creationTimestamp"] = now
     if metadata.get("generateName") and not metadata.get("name"):
         metadata["name"] = meta.generate_name(metadata["generateName"])
-    strategy.prepare_for_create(obj)
+    if isinstance(resource, CustomResource):
+        custom.prepare_new(obj, resource)
+    else:
+        strategy.prepare_for_create(obj)
 
 
 def validate_new(obj: Obj, resource: Resource) -> None:
-    invalid_if(validation.validate_create(obj), resource, meta.name(obj))
+    if isinstance(resource, CustomResource):
+        found = custom.validate_new(obj, resource)
+    else:
+        found = validation.validate_create(obj)
+    invalid_if(found, resource, meta.name(obj))
 
 
 def check_precondition(resource: Resource, name: str, new: Obj, old: Obj, *, conditional: bool = False) -> None:
@@ -98,7 +107,12 @@ def prepare_changed(new: Obj, old: Obj, resource: Resource, subresource: str) ->
         _keep(metadata, current, kept)
     if "finalizers" in metadata and not metadata["finalizers"]:
         del metadata["finalizers"]
-    if subresource == "status":
+    if isinstance(resource, CustomResource):
+        if subresource == "status":
+            custom.prepare_status(new, old)
+        else:
+            custom.prepare_changed(new, old, resource)
+    elif subresource == "status":
         strategy.prepare_for_status_update(new, old)
     elif not subresource:
         strategy.prepare_for_update(new, old)
@@ -114,7 +128,9 @@ def _keep(metadata: Obj, current: Obj, field: str, *, only_missing: bool = False
 
 
 def validate_changed(new: Obj, old: Obj, resource: Resource, subresource: str) -> None:
-    if subresource == "status":
+    if isinstance(resource, CustomResource):
+        found = custom.validate_changed(new, old, resource)
+    elif subresource == "status":
         found = validation.validate_status_update(new, old)
     elif subresource:
         found = validation.validate_subresource_update(subresource, new, old)
@@ -153,6 +169,8 @@ class Deletion:
 def begin_deletion(obj: Obj, resource: Resource, wish: Deletion, now: float) -> Outcome:
     """Decide what a deletion does to `obj`, and mark it (in place) when it stays for now."""
     metadata = obj["metadata"]
+    if resource.group_resource == COLLECTION:
+        begin_ending(obj, meta.rfc3339(now))
     _set_propagation_finalizers(metadata, wish.propagation)
     grace = _grace(obj, resource, wish)
     deleting = "deletionTimestamp" in metadata
@@ -164,13 +182,13 @@ def begin_deletion(obj: Obj, resource: Resource, wish: Deletion, now: float) -> 
     metadata["deletionGracePeriodSeconds"] = grace
     if metadata.get("generation"):
         metadata["generation"] += 1
-    if resource.kind == "Namespace":
+    if resource.group_resource == "namespaces":
         obj.setdefault("status", {})["phase"] = "Terminating"
     return "mark"
 
 
 def _awaits_namespace_finalizers(obj: Obj, resource: Resource) -> bool:
-    return resource.kind == "Namespace" and bool(meta.get(obj, "spec", "finalizers", default=[]))
+    return resource.group_resource == "namespaces" and bool(meta.get(obj, "spec", "finalizers", default=[]))
 
 
 def _set_propagation_finalizers(metadata: Obj, propagation: str) -> None:

@@ -88,7 +88,7 @@ def joined(resource: Resource, stored: Stored, items: Sequence[Item]) -> bytes:
     if not items:
         return b""
     before = head(resource) if resource.custom else b"{"
-    if resource.api_version == stored.resource.api_version:
+    if resource.api_version == stored.resource.api_version and not resource.custom:
         values = [item.value for item in items]
     else:
         values = [value_for(item, stored, resource) for item in items]

@@ -7,6 +7,7 @@ from netlab.api.openapi import V2_PROTOBUF, V2_PROTOBUF_ACCEPTED, OpenApi
 from netlab.api.resources import Registry
 from netlab.apiserver.api import Api
 from netlab.apiserver.config import KUBERNETES_VERSION
+from netlab.apiserver.extensions.openapi import definitions
 from netlab.apiserver.wire.caching import tagged, with_etag
 from netlab.apiserver.wire.message import Answer, Request
 from netlab.apiserver.wire.negotiate import JSON, media_ranges
@@ -14,7 +15,7 @@ from netlab.apiserver.wire.negotiate import JSON, media_ranges
 
 @lru_cache(maxsize=4)
 def _documents(registry: Registry) -> OpenApi:
-    return OpenApi(registry, version=KUBERNETES_VERSION)
+    return OpenApi(registry, version=KUBERNETES_VERSION, extra=definitions(registry))
 
 
 def openapi(api: Api, request: Request, path: str) -> Answer:

@@ -20,6 +20,7 @@ from netlab.apiserver.assembly import assemble, server_pki
 from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
+from netlab.apiserver.extensions.controller import keep as keep_definitions
 from netlab.apiserver.pki import Pki
 from netlab.apiserver.transport import Connection, HttpServer, Ready, stream
 from netlab.apiserver.tunnel import hand_on
@@ -51,6 +52,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
         loop.add_signal_handler(signal.SIGTERM, ending.set)
     listeners = [await loop.create_server(server.http, sock=sock, ssl=server.tls, backlog=1024) for sock in sockets]
     housekeeping = [loop.create_task(_forget_history(api)), loop.create_task(keep(api))]
+    housekeeping.append(loop.create_task(keep_definitions(api)))
     try:
         ready()
         await ending.wait()

@@ -13,6 +13,8 @@ import orjson
 from netlab.api.resources import Registry, Resource
 from netlab.api.types import Obj
 from netlab.apiserver.conversion import convert
+from netlab.apiserver.extensions.kinds import CustomResource
+from netlab.apiserver.extensions.values import complete
 from netlab.store import Item, key_of
 
 
@@ -43,6 +45,8 @@ class Storage:
             self._by_resource[resource] = Stored(collection, kept[resource.storage_key])
 
     def of(self, resource: Resource) -> Stored:
+        if isinstance(resource, CustomResource):
+            return Stored(resource.group_resource, resource.home)
         return self._by_resource[resource]
 
 
@@ -73,7 +77,8 @@ def head(resource: Resource) -> bytes:
 def value_for(item: Item, stored: Stored, resource: Resource) -> bytes:
     """The item's value as `resource` shows it, without the head."""
     kept = stored.resource
-    if resource is kept or (resource.version == kept.version and resource.group == kept.group):
+    same = resource is kept or (resource.version == kept.version and resource.group == kept.group)
+    if same and not kept.custom:
         return item.value
     known: bytes | None = item.cache.get(resource.api_version)
     if known is None:
@@ -89,6 +94,9 @@ def whole(item: Item, stored: Stored, resource: Resource) -> bytes:
 def load(item: Item, stored: Stored) -> Obj:
     """A fresh object in its stored version, the caller's to change."""
     loaded: Obj = orjson.loads(head(stored.resource) + item.value)
+    if isinstance(stored.resource, CustomResource):
+        # it may have been written under an older schema
+        complete(loaded, stored.resource)
     return loaded
 
 

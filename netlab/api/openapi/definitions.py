@@ -88,7 +88,29 @@ def _references(node: Any, found: list[str]) -> None:
 def v2_definitions(names: Sequence[str], extra: Mapping[str, Obj]) -> dict[str, Obj]:
     """`definitions` of a v2 document."""
     reached = _reached(names, extra)
-    return {name: _V2_SPECIAL.get(name) or _definition(one, _V2) for name, one in reached.items()}
+    plain = {name: _plain(one) if name in extra else one for name, one in reached.items()}
+    return {name: _V2_SPECIAL.get(name) or _definition(one, _V2) for name, one in plain.items()}
+
+
+def _plain(node: Any) -> Any:
+    """A custom kind's schema without what v2 cannot say, or old clients take amiss (apiextensions `openapi/v2`)."""
+    if not isinstance(node, dict):
+        return node
+    found = {key: one for key, one in node.items() if key not in ("anyOf", "oneOf", "allOf", "not", "nullable")}
+    if node.get("nullable"):
+        found.pop("type", None)
+        found.pop("items", None)
+    if node.get("x-kubernetes-preserve-unknown-fields") is True:
+        found.pop("items", None)
+        if "x-kubernetes-group-version-kind" not in node:
+            found.pop("properties", None)
+    properties = found.get("properties")
+    if properties:
+        found["properties"] = {name: _plain(one) for name, one in properties.items()}
+    for key in ("items", "additionalProperties"):
+        if key in found:
+            found[key] = _plain(found[key])
+    return found
 
 
 def v3_schemas(names: Sequence[str], extra: Mapping[str, Obj]) -> dict[str, Obj]:

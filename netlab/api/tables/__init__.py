@@ -23,7 +23,7 @@ def printer(resource: Resource, extra: Sequence[Obj] | None = None) -> Printer:
     if resource.custom:
         from netlab.api.tables.custom import custom_printer
 
-        return custom_printer(extra)
+        return custom_printer(resource.columns if extra is None else extra)
     from netlab.api.tables.registry import PRINTERS
 
     return PRINTERS.get((resource.group, resource.plural)) or PRINTERS["", ""]

@@ -34,7 +34,7 @@ _TEXT = {
     INTERNAL: "Internal error",
     TYPE_INVALID: "Invalid value",
 }
-_WITHOUT_VALUE = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL, TYPE_INVALID})
+_WITHOUT_VALUE = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
 
 
 class FieldError:

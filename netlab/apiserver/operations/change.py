@@ -81,7 +81,7 @@ async def _change_once(
         why = f"the name of the object ({meta.name(wanted)}) does not match the name on the URL ({info.name})"
         raise errors.bad_request(why)
     lifecycle.check_namespace(wanted, resource, info.namespace if resource.namespaced else "")
-    conditional = stored.collection in lifecycle.CONDITIONAL_UPDATE and request.method == "PUT"
+    conditional = request.method == "PUT" and (stored.collection in lifecycle.CONDITIONAL_UPDATE or resource.custom)
     lifecycle.check_precondition(resource, info.name, wanted, old, conditional=conditional)
     defaults.apply_defaults(wanted)
     if tracked:
@@ -97,7 +97,9 @@ async def _change_once(
     if stored.collection == "services" and not info.subresource:
         undo = api.allocation.update(new, old, dry_run=dry)
     try:
-        lifecycle.validate_changed(new, old, stored.resource, info.subresource)
+        judged = resource if resource.custom else stored.resource
+        seen = [convert(obj, stored.resource, judged) for obj in (new, old)]
+        lifecycle.validate_changed(seen[0], seen[1], judged, info.subresource)
         api.admission.validate(api, attributes)
         if lifecycle.same(new, old):
             return old if dry else await _durable(api, current)

@@ -54,7 +54,8 @@ async def create_object(api: Api, request: Request, resource: Resource, obj: Obj
         lifecycle.prepare_new(obj, stored.resource, now)
         undo = api.allocation.create(obj, dry_run=dry) if stored.collection == "services" else None
         try:
-            lifecycle.validate_new(obj, stored.resource)
+            checked = resource if resource.custom else stored.resource
+            lifecycle.validate_new(convert(obj, stored.resource, checked), checked)
             api.admission.validate(api, attributes)
             if dry:
                 return _dry(api, request, resource, obj)

@@ -1,11 +1,11 @@
 """PATCH: strategic merge, merge, JSON patch, and server-side apply, of an object or of a subresource."""
 
-from netlab.api import decoding, errors
+from netlab.api import errors
 from netlab.api import patch as patches
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
-from netlab.apiserver.body import field_validation
+from netlab.apiserver.body import decode, field_validation
 from netlab.apiserver.operations.change import change
 from netlab.apiserver.operations.options import check_patch_options
 from netlab.apiserver.wire.message import Answer, Request
@@ -27,7 +27,7 @@ async def patch(api: Api, request: Request, resource: Resource) -> Answer:
 
     def patched(current: Obj) -> Obj:
         result = patches.apply(kind, document, current, resource)
-        obj, warnings = decoding.decode(result, resource, strictness)
+        obj, warnings = decode(result, resource, strictness)
         request.warnings[:] = warnings
         return obj
 

@@ -4,6 +4,7 @@ Listing, replaying and joining happen in one turn of the event loop, so nothing 
 """
 
 import asyncio
+import contextlib
 
 from netlab.api import errors
 from netlab.api.resources import Resource
@@ -113,7 +114,15 @@ class _Watcher:
     async def _stay(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while not self.sink.closed and (left := end - loop.time()) > 0:
-            await asyncio.sleep(min(left, self.api.config.bookmark_seconds))
-            if self.bookmarks and not self.sink.closed:
+        while not self.sink.closed and not self.hub.ended.is_set() and (left := end - loop.time()) > 0:
+            await self._rest(min(left, self.api.config.bookmark_seconds))
+            if self.bookmarks and not self.sink.closed and not self.hub.ended.is_set():
                 self.sink.write(self._bookmark())
+
+    async def _rest(self, seconds: float) -> None:
+        """Only custom kinds can cease to be served; the others save themselves the timer."""
+        if not self.stored.resource.custom:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.hub.ended.wait(), seconds)

@@ -9,6 +9,9 @@ from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
 from netlab.apiserver.body import decode_loose
+from netlab.apiserver.conversion import convert
+from netlab.apiserver.extensions import scale as custom
+from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.operations.change import changed_item
 from netlab.apiserver.storage import load, load_for
 from netlab.apiserver.wire.message import Answer, Request, json_response
@@ -24,25 +27,34 @@ async def serve(api: Api, request: Request, resource: Resource) -> Answer:
         item = api.store.get(stored.key(request.info.namespace, request.info.name))
         if item is None:
             raise errors.not_found(resource, request.info.name)
-        return json_response(scale_of(load_for(item, stored, resource)))
+        return json_response(_shown(load_for(item, stored, resource), resource))
     wanted = _wanted(request)
 
     def rescale(current: Obj) -> Obj:
-        new = wanted(scale_of(current))
+        new = wanted(_shown(current, resource))
         _check(new, meta.name(current))
         uid, version = meta.uid(new), meta.resource_version(new)
         if uid and uid != meta.uid(current):
             raise errors.conflict(resource, meta.name(current))
         if version and version != meta.resource_version(current):
             raise errors.conflict(resource, meta.name(current))
-        current.setdefault("spec", {})["replicas"] = meta.get(new, "spec", "replicas", default=0)
+        replicas = meta.get(new, "spec", "replicas", default=0)
+        if isinstance(resource, CustomResource):
+            custom.put_replicas(current, resource, replicas)
+        else:
+            current.setdefault("spec", {})["replicas"] = replicas
         return current
 
     # for the strategy this is an update of the spec
     asked, request.info = request.info, replace(request.info, subresource="")
     changed, stored = await changed_item(api, request, resource, rescale, through="scale")
     request.info = asked
-    return json_response(scale_of(load(changed, stored) if isinstance(changed, Item) else changed))
+    obj = load(changed, stored) if isinstance(changed, Item) else changed
+    return json_response(_shown(convert(obj, stored.resource, resource), resource))
+
+
+def _shown(obj: Obj, resource: Resource) -> Obj:
+    return custom.scale_of(obj, resource) if isinstance(resource, CustomResource) else scale_of(obj)
 
 
 def _wanted(request: Request) -> Callable[[Obj], Obj]:

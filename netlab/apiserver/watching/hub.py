@@ -28,7 +28,9 @@ class Hub:
         self._made: dict[object, bytes] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._rested = 0.0
-        store.subscribe(stored.collection, self.publish)
+        self._leave = store.subscribe(stored.collection, self.publish)
+        self.ended = asyncio.Event()
+        """Set when the kind is no longer served as it was: whoever watches has to begin anew."""
 
     def channel(self, selection: Selection, show: Frames) -> Channel:
         """The channel of this selection and representation, made when it is the first of its kind."""
@@ -60,6 +62,12 @@ class Hub:
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(self._rested - time.monotonic(), 0.0), self.settle)
+
+    def end(self) -> None:
+        """Tell what is known, then let all watchers go."""
+        self.settle()
+        self._leave()
+        self.ended.set()
 
     def settle(self) -> None:
         """Tell what waits. With very many watchers it rests as long again as telling took, and tells more at once."""
@@ -125,3 +133,9 @@ class Hubs:
         if found is None:
             found = self._hubs[stored.collection] = Hub(self._store, stored)
         return found
+
+    def end(self, collection: str) -> None:
+        """End all watches of a collection; the next one gets a new hub."""
+        found = self._hubs.pop(collection, None)
+        if found is not None:
+            found.end()
