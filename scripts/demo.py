@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -93,6 +94,10 @@ class Demo:
 
     def cluster(self) -> None:
         self.step("The cluster that came up from the topology file")
+        topology = self.lab.topology
+        shown = sorted({"node1", "node2", "client"} & {one.name for one in (*topology.nodes, *topology.hosts)})
+        needed = ["client", "node1", "node2"]
+        self.check("the topology has the machines of these steps", needed, shown, shown == needed)
         print(self.lab.kubectl("get", "nodes", "-o", "wide").rstrip())
         expected = {node.name: "True" for node in self.lab.topology.nodes}
         self.check("every node is Ready", expected, self.node_states(), self.node_states() == expected)
@@ -232,6 +237,8 @@ def main() -> int:
     parser.add_argument("--name", default="demo", help="the lab's name")
     parser.add_argument("--keep", action="store_true", help="leave the lab running at the end, also when a step failed")
     options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # whatever ends the demonstration ends its lab
     began = time.monotonic()
     try:
         print(f"klab up {options.topology} --name {options.name}", flush=True)
@@ -239,6 +246,9 @@ def main() -> int:
     except (LabError, SandboxError, TopologyError) as error:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nscripts/demo: interrupted", file=sys.stderr)
+        return 130
     demo = Demo(lab)
     try:
         assert lab.started is not None

@@ -7,7 +7,7 @@ import time
 import click
 
 from netlab.api.types import Obj
-from netlab.cli.common import output_option, print_json, to_terminal
+from netlab.cli.common import ended_in_order, output_option, print_json, to_terminal
 from netlab.lab.lifecycle import START_TIMEOUT, Started, UpOptions, down, running_labs, up
 from netlab.lab.progress import PHASES
 from netlab.lab.record import LabError
@@ -45,7 +45,8 @@ def up_command(
         click.echo(plan_text(options), nl=False)
         return
     printer = _ProgressPrinter(quiet=output == "json")
-    started = up(options, printer.show)
+    with ended_in_order():
+        started = up(options, printer.show)
     if output == "json":
         print_json(_summary(started))
     else:

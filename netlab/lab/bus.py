@@ -15,6 +15,8 @@ from netlab.api.types import Obj
 from netlab.sandbox.paths import INSIDE
 
 LAB_SOCKET = INSIDE / "lab.sock"
+REPORTS = INSIDE / "reports"
+"""An empty file for each component that has reported: labd may have to learn it again."""
 
 
 def ask(path: Path, request: Obj, timeout: float = 5.0) -> Iterator[Obj]:
@@ -32,7 +34,12 @@ def ask(path: Path, request: Obj, timeout: float = 5.0) -> Iterator[Obj]:
 
 
 async def report(component: str, state: str, **details: object) -> None:
-    """Tell labd something from inside a component; it may just be starting again, so try for a while."""
+    """Tell labd something from inside a component, and leave word for a labd that starts later.
+
+    It may just be starting again, so try for a while.
+    """
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    (REPORTS / component).touch()
     request: Obj = {"op": "report", "component": component, "state": state, **details}
     for _ in range(100):
         try:

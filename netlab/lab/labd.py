@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from netlab.api.types import Obj
-from netlab.lab.bus import LAB_SOCKET
+from netlab.lab.bus import LAB_SOCKET, REPORTS
 from netlab.lab.components import agent_count, specs
 from netlab.lab.progress import Progress
 from netlab.lab.record import LabError
@@ -29,6 +29,7 @@ from netlab.topology.model import Topology
 log = logging.getLogger("netlab.labd")
 
 OWN_ID = "component/labd"
+ADDONS_ID = "component/addons"
 ENDS_MAX = 4
 """So often may a component end while the lab starts: with PID 1's back-off that is a good second."""
 
@@ -54,6 +55,8 @@ class Labd:
     async def run(self) -> None:
         """Serve for ever; a start that fails is reported to whoever asks, and ends nothing by itself."""
         self.progress.end("sandbox")
+        for report in REPORTS.iterdir() if REPORTS.is_dir() else ():
+            self._reports.setdefault(report.name, asyncio.Event()).set()
         await self._serve()
         try:
             await self._start()
@@ -69,21 +72,27 @@ class Labd:
         """Bring the lab up; a component that keeps ending fails the start instead of its time-out."""
         init = await InitClient.connect()
         ended = await init.subscribe("component/")
-        watch = asyncio.create_task(self._watch_ends(ended))
+        watch = asyncio.create_task(self._watch_ends(init, ended))
         bring = asyncio.create_task(self._bring_up(init))
         await asyncio.wait((watch, bring), return_when=asyncio.FIRST_COMPLETED)
         first = bring if bring.done() else watch
         (watch if first is bring else bring).cancel()
         await first
 
-    async def _watch_ends(self, ended: asyncio.Queue[ExitEvent | None]) -> None:
-        """Raises LabError when one component has ended too often."""
+    async def _watch_ends(self, init: InitClient, ended: asyncio.Queue[ExitEvent | None]) -> None:
+        """Raises LabError when one component has ended too often. The add-ons' one ends when all is well: PID 1 does
+        not start it again, so that is done here should it have failed."""
         ends: Counter[str] = Counter()
         while (event := await ended.get()) is not None:
             ends[event.id] += 1
             if ends[event.id] >= ENDS_MAX:
                 name = event.id.partition("/")[2]
                 raise LabError(f"{name} ended {ENDS_MAX} times: {self._last_words(name)} (klab logs {name})")
+            if event.id == ADDONS_ID and event.exit.status:
+                log.warning("addons ended (%s); again", event.exit)
+                await init.forget(ADDONS_ID)
+                *_, addons = specs(self.paths, self.topology, self.upstream_timing)
+                await self._spawn(init, addons)
 
     def _last_words(self, component: str) -> str:
         try:
@@ -93,21 +102,17 @@ class Labd:
         return lines[-1].strip() if lines else "it said nothing"
 
     async def _bring_up(self, init: InitClient) -> None:
-        known = {process.id: process for process in await init.list("component/") if process.id != OWN_ID}
-        for process in known.values():
-            if process.exit is not None and process.id.endswith("/addons"):
-                await init.forget(process.id)  # it ends when all is well; started again, it says so again
+        for process in await init.list(ADDONS_ID):
+            if process.exit is not None and process.exit.status:
+                await init.forget(process.id)
         await asyncio.to_thread(self._underlay)
         await self._end("substrate")
         apiserver, *others = specs(self.paths, self.topology, self.upstream_timing)
         await self._spawn(init, apiserver)
-        if apiserver.id not in known:
-            await self._reported("apiserver")
-        await self._end("apiserver")
+        await self._phase("apiserver")  # it has written the others' credentials
         await asyncio.gather(*(self._spawn(init, spec) for spec in others))
-        if not known:
-            agents = agent_count(len(self.topology.nodes))
-            await asyncio.gather(*(self._reported(f"agent-{index}") for index in range(agents)))
+        agents = agent_count(len(self.topology.nodes))
+        await asyncio.gather(*(self._reported(f"agent-{index}") for index in range(agents)))
         await self._end("components")
         await asyncio.gather(self._phase("nodes"), self._phase("addons"))
 

@@ -63,29 +63,21 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     began = time.monotonic()
     paths, topology, source = choose(options)
     check_supported(topology)
+    _check_kernel(topology)
     for check in missing_programs():
         raise LabError(f"{check.name} is {check.found}, and no lab can do without ({check.needed_for}): {check.remedy}")
     try:
         paths.create()
     except OSError as error:
         raise LabError(f"{error.filename}: {error.strerror}; the lab keeps its state and its sockets there") from None
+    launched: Launched | None = None
     with _starting(paths):
-        record = _record(paths, options, source)
-        with _listening(record, options) as api:
-            record = record.moved_to(api.getsockname()[1])
-            save_record(paths, record)
-            write_atomically(paths.topology, dump(topology))
-            shutil.rmtree(paths.pods, ignore_errors=True)
-            paths.create()
-            control = _control_socket(paths)
-            try:
-                launched = _launch(paths, options, began, api, control)
-            finally:
-                control.close()
         try:
+            record, launched = _begin(paths, options, topology, source, began)
             final = wait_ready(paths, on_progress, options.timeout)
         except BaseException:
-            destroy(paths)
+            if launched is not None:
+                destroy(paths)
             raise
     return Started(paths, record, topology, final["phases"], launched.pid)
 
@@ -101,6 +93,21 @@ def choose(options: UpOptions) -> tuple[LabPaths, Topology, str]:
     topology = load(source)
     paths = LabPaths.of(options.name or topology.name)
     return paths, topology, str(find(source))
+
+
+def _begin(
+    paths: LabPaths, options: UpOptions, topology: Topology, source: str, began: float
+) -> tuple[LabRecord, Launched]:
+    """Write down what the lab is and make its PID 1. The sockets are closed here at the end: they are the lab's."""
+    record = _record(paths, options, source)
+    with _listening(record, options) as api:
+        record = record.moved_to(api.getsockname()[1])
+        save_record(paths, record)
+        write_atomically(paths.topology, dump(topology))
+        shutil.rmtree(paths.pods, ignore_errors=True)
+        paths.create()
+        with _control_socket(paths) as control:
+            return record, _launch(paths, options, began, api, control)
 
 
 PROXY_MODES = ("iptables", "nftables", "external", "none")
@@ -120,6 +127,16 @@ def check_supported(topology: Topology) -> None:
             f"several control-plane nodes ({names}): only one is possible yet, because the store is not shared; "
             "make the others workers"
         )
+
+
+def _check_kernel(topology: Topology) -> None:
+    """Refuse, before there is anything of the lab, a link or switch for which this kernel lacks something. LabError."""
+    from netlab.substrate import UnsupportedFeature, check
+
+    try:
+        check(topology)
+    except UnsupportedFeature as lack:
+        raise LabError(str(lack)) from None
 
 
 def wait_ready(paths: LabPaths, on_progress: Callable[[Obj], None], timeout: float) -> Obj:

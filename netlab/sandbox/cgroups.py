@@ -1,14 +1,17 @@
 """Memory cgroups, where this user may make them: v2 below a delegated group, v1 where the memory controller is ours.
 
-A lab's group is made outside (by `launch`), beside the caller's own, and named after the user and the lab: only that is
-ever removed, by `destroy` and by the next `launch`.
+A lab's group is made outside (by `launch`), beside the caller's own, and named after the user, the lab and the place of
+its sockets (which makes it one of its kind): only that is ever removed, by `destroy` and by the next `launch`.
 """
 
 import contextlib
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from netlab.sandbox.paths import LabPaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,14 @@ def _delegated_v2(own: Path) -> Path | None:
     return None
 
 
-def lab_group(lab: str) -> Path | None:
+def lab_group(lab: LabPaths) -> Path | None:
     """Where the lab's group is or would be."""
     base = delegated()
-    return None if base is None else base.path / f"netlab-{os.getuid()}-{lab}"
+    place = f"{zlib.crc32(str(lab.runtime).encode()):08x}"
+    return None if base is None else base.path / f"netlab-{os.getuid()}-{lab.name}-{place}"
 
 
-def make_lab_group(lab: str) -> Path | None:
+def make_lab_group(lab: LabPaths) -> Path | None:
     """Make it (empty), for PID 1 to make containers' groups below. None where that is not possible."""
     group = lab_group(lab)
     if group is None:

@@ -264,7 +264,9 @@ def missing_programs() -> list[Check]:
 
 def _program(row: tuple[str, tuple[str, ...], str, str, Literal["required", "feature"]]) -> Check:
     name, version, needed, package, level = row
-    path = shutil.which(name) or shutil.which(name, path=SEARCH) or bundled_program(name)
+    path: str | Path | None = shutil.which(name)
+    if path is None and name != "kubectl":  # klab runs the user's own kubectl, and no other
+        path = shutil.which(name, path=SEARCH) or bundled_program(name)
     if path is None:
         return Check(name, False, "not found", needed, f"install the package {package}", level)
     return Check(name, True, _version([str(path), *version]) if version else str(path), needed, "", level)

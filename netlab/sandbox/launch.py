@@ -115,7 +115,7 @@ def _clean(lab: LabPaths) -> None:
 
 def _cgroup(lab: LabPaths) -> str:
     """The lab's own group, or "". Its path is kept: whoever ends the lab may itself be in another group."""
-    group = cgroups.make_lab_group(lab.name)
+    group = cgroups.make_lab_group(lab)
     if group is not None:
         lab.cgroup.write_text(str(group))
     return str(group or "")
@@ -219,8 +219,14 @@ def _explain(words: dict[str, Any]) -> str:
 
 
 def _kill(pid: int) -> None:
+    """And wait: a PID 1 is gone when all that it had started is."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        handle = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            _gone(handle, 10.0)
+        finally:
+            os.close(handle)
 
 
 def destroy(lab: LabPaths, *, grace: float = 0.0) -> bool:

@@ -2,11 +2,14 @@
 
 On an order it forks twice: the middle process makes or joins the PID namespace, forks the real one, tells its pid to
 PID 1 and ends; the real one is adopted by PID 1 (the only reaper of the lab) and waits for PID 1's word.
+
+Nobody here may ignore SIGCHLD: the middle process would pass that on to the kernel, which then swallows the end of a
+real process that is quicker to die than the middle one to leave, and PID 1 would think that it runs for ever.
 """
 
+import errno
 import gc
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -19,7 +22,6 @@ from netlab.sandbox.syscalls import CLONE_NEWPID, set_name, setns, unshare
 def main(modules: list[str], sys_path: list[str]) -> int:
     set_name("netlab-zygote")
     sys.path[:] = sys_path
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # middle processes are not waited for
     sock = socket.socket(fileno=3)
     sock.set_inheritable(False)
     for module in modules:
@@ -45,7 +47,10 @@ def main(modules: list[str], sys_path: list[str]) -> int:
 
 
 def middle(sock: socket.socket, packet: wire.Packet, files: dict[str, int]) -> None:
-    if os.fork():
+    pid = os.fork()
+    if pid:
+        if os.waitpid(pid, 0)[1]:
+            raise InterruptedError(errno.EINTR, "killed between two forks")
         return
     answer: dict[str, Any] = {"n": packet["n"]}
     try:

@@ -38,6 +38,7 @@ def caller() -> Iterator[User]:
 def ordinary() -> Iterator[User]:
     """A user without any privilege: the caller, or `nobody` without capabilities where the caller is root."""
     home = _short_directory()
+    source = REPOSITORY
     if os.getuid() != 0:
         user = User(home)
     else:
@@ -49,36 +50,46 @@ def ordinary() -> Iterator[User]:
             "--inh-caps=-all",
             "--bounding-set=-all",
         )
-        user = User(home, (*prefix, "--no-new-privs"), python=_python_for_nobody(prefix))
+        python, source = _python_for_nobody(prefix)
+        user = User(home, (*prefix, "--no-new-privs"), python, source)
     user.prepare()
     if user.prefix:
         for path in (home, *home.iterdir()):
             os.chown(path, NOBODY, NOBODY)
     yield user
-    _clean(user)
+    try:
+        _clean(user)
+    finally:
+        if source != REPOSITORY:
+            shutil.rmtree(source)
 
 
 def _clean(user: User) -> None:
+    """Every lab down; nothing of it may be left in the user's directories, nor a control group."""
+    groups = [Path(file.read_text()) for file in user.home.glob("run/netlab/*/cgroup")]
     try:
         result = user.klab("down", "--all", "--purge")
         assert result.returncode == 0, result.stderr
+        left = [str(entry) for name in ("run", "state") for entry in user.home.glob(f"{name}/netlab/*")]
+        assert left == []
+        assert [group for group in groups if group.exists()] == []
     finally:
         shutil.rmtree(user.home, ignore_errors=True)
 
 
-def _python_for_nobody(prefix: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """An interpreter that finds netlab and that `nobody` may read: this one, or a copy of what it needs."""
+def _python_for_nobody(prefix: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], dict[str, str]], Path]:
+    """An interpreter that finds netlab, and a checkout, that `nobody` may read: ours, or a copy of what is needed."""
     probe = [*prefix, sys.executable, "-c", "import netlab.cli, yaml"]
     if subprocess.run(probe, cwd="/", capture_output=True, check=False).returncode == 0:
-        return (sys.executable,), {}
+        return ((sys.executable,), {}), REPOSITORY
     copy = _short_directory()
     copy.chmod(0o755)
-    shutil.copytree(REPOSITORY / "netlab", copy / "netlab", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(REPOSITORY / "topologies", copy / "topologies")
+    for name in ("netlab", "topologies", "scripts", "labs"):
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(sysconfig.get_paths()["purelib"], copy / "site")
     subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
     interpreter = os.path.realpath(sys.executable)
-    return (interpreter,), {"PYTHONPATH": f"{copy}:{copy / 'site'}"}
+    return ((interpreter,), {"PYTHONPATH": f"{copy}:{copy / 'site'}"}), copy
 
 
 @pytest.fixture(params=["caller", "ordinary"])

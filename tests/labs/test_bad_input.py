@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.labs.tools import User
+from tests.labs.tools import User, one_sentence
 
 GOOD = """
 nodes:
@@ -31,12 +29,6 @@ FILES = {
     "a CIDR too small": (GOOD + "cluster: {podCIDR: 10.244.0.0/24}\n", "10.244.0.0/24"),
     "a name twice": (GOOD + "hosts: {node1: {}}\n", "node1"),
 }
-
-
-def one_sentence(text: str) -> None:
-    assert "Traceback" not in text
-    assert text.strip(), "an error must say something"
-    assert len(text.strip().splitlines()) <= 3, text
 
 
 @pytest.mark.parametrize("case", FILES)
@@ -131,18 +123,3 @@ def test_an_unusable_state_directory(caller: User) -> None:
     assert result.returncode == 1
     one_sentence(result.stderr)
     (caller.home / "state" / "netlab").unlink()
-
-
-@pytest.mark.parametrize("delay", [0.3, 0.8, 1.4])
-def test_ctrl_c_while_it_starts(caller: User, delay: float) -> None:
-    process = caller.popen("up", "single")
-    time.sleep(delay)
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    if process.returncode == 0:
-        return  # it was quicker than the interruption; then it runs, and the fixture ends it
-    assert process.returncode in (130, -signal.SIGINT), output
-    assert "Traceback" not in output
-    listed = json.loads(caller.klab("ls", "-o", "json").stdout)
-    assert all(lab["state"] == "stopped" for lab in listed)
-    assert caller.klab("up", "single").returncode == 0

@@ -1,7 +1,7 @@
-"""SIGKILL of any process of a lab at random moments of start, run and stop: 30 in all, from fixed seeds.
+"""SIGKILL of any process of a lab at random moments of start, run and stop: more than 30 in all, from fixed seeds.
 
 Afterwards nothing of a lab that is down remains, a lab that is up converges, and the next start brings back every
-object whose creation was acknowledged.
+object whose creation was acknowledged. Pods outlive everything but themselves.
 """
 
 from __future__ import annotations
@@ -11,112 +11,179 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
-from tests.labs.tools import User, descendants, pid_namespace, processes_of
+from netlab.api.types import Obj
+from tests.labs.tools import User, descendants, init_pid, namespaces_of, processes_of, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-STARTS, RUNS, DEATHS, STOPS = 8, 12, 5, 5
-CONVERGE = 60.0
+COMPONENTS = ("labd", "netlab-zygote", "apiserver", "controller-mana", "scheduler", "agent-0")
+"""The names under which the kernel knows them (15 characters)."""
+STARTS = ("any",) * 8 + COMPONENTS
+RUNS = (*COMPONENTS, "pause", "sleep", "any", "any", "any", "any")
+DEATHS, STOPS = 4, 6
 
 
-def init_pid(user: User, lab: str = "single") -> int | None:
-    """The lab's PID 1 as the machine sees it."""
+def name_of(pid: int) -> str:
     try:
-        return int((user.home / "run" / "netlab" / lab / "pid").read_text().split()[0])
-    except (FileNotFoundError, IndexError, ValueError):
-        return None
-
-
-def until(what: str, holds: Callable[[], bool], timeout: float = CONVERGE) -> None:
-    end = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < end, f"{what}: not within {timeout:.0f} s"
-        time.sleep(0.1)
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def kill(pid: int) -> str:
     """SIGKILL; what it was, for the failure message."""
+    name = name_of(pid)
     try:
-        name = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:60]
         os.kill(pid, signal.SIGKILL)
-    except (FileNotFoundError, ProcessLookupError):
+    except ProcessLookupError:
         return "gone already"
-    return f"{pid} {name}"
+    return f"{name} ({pid})"
 
 
-def gone(namespace: str) -> None:
-    until("every process of the lab is gone", lambda: processes_of(namespace) == [], 10)
+def gone(namespaces: set[str]) -> None:
+    until("every process of the lab is gone", lambda: processes_of(namespaces) == [], 10)
 
 
-def nodes_ready(user: User) -> bool:
-    answer = user.klab("kubectl", "get", "nodes", "-o", "json", "--request-timeout=5s")
-    if answer.returncode != 0:
-        return False
-    conditions = [c for node in json.loads(answer.stdout)["items"] for c in node["status"]["conditions"]]
-    return all(c["status"] == "True" for c in conditions if c["type"] == "Ready")
+def items(user: User, *what: str) -> list[Obj]:
+    """`kubectl get`; nothing while the API server does not answer."""
+    answer = user.klab("kubectl", "get", *what, "-o", "json", "--request-timeout=5s")
+    return list(json.loads(answer.stdout)["items"]) if answer.returncode == 0 else []
 
 
-def pods_running(user: User) -> bool:
-    answer = user.klab("kubectl", "get", "pods", "-A", "-o", "json", "--request-timeout=5s")
-    if answer.returncode != 0:
-        return False
-    pods = json.loads(answer.stdout)["items"]
-    states = [c["status"] for pod in pods for c in pod["status"].get("conditions", []) if c["type"] == "Ready"]
-    return len(states) == len(pods) > 0 and set(states) == {"True"}
+def ready(obj: Obj) -> bool:
+    conditions = obj["status"].get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def components_run(user: User) -> bool:
-    return user.klab("status").returncode == 0
+def all_ready(user: User, *what: str) -> bool:
+    found = items(user, *what)
+    return bool(found) and all(ready(obj) for obj in found)
 
 
-@pytest.mark.parametrize("seed", range(STARTS))
-def test_while_it_starts(caller: User, seed: int) -> None:
+def converged(user: User, after: str) -> None:
+    until(f"nodes are Ready after the end of {after}", lambda: all_ready(user, "nodes"))
+    until(f"pods run after the end of {after}", lambda: all_ready(user, "pods", "-A"))
+    until(f"all components run after the end of {after}", lambda: user.klab("status").returncode == 0)
+
+
+@dataclass
+class Workloads:
+    """The processes of pods that PID 1 keeps: the pod of each, and what may not change while others die."""
+
+    pods: dict[str, str] = field(default_factory=dict)
+    pids: dict[str, int] = field(default_factory=dict)
+    restarts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, user: User) -> Workloads:
+        found = cls()
+        for process in json.loads(user.klab("status", "-o", "json").stdout)["processes"]:
+            kind, _, rest = process["id"].partition("/")
+            if process["exit"] is None and kind in ("pod", "ctr"):
+                meta = json.loads(process["meta"])
+                sandbox = rest.partition("/")[2] if kind == "pod" else meta["config"]["sandbox_id"]
+                found.pods[process["id"]] = sandbox
+                found.pids[process["id"]] = process["pid"]
+        for pod in items(user, "pods", "-A"):
+            found.restarts[pod["metadata"]["name"]] = sum(c["restartCount"] for c in pod["status"]["containerStatuses"])
+        return found
+
+    def without(self, victim: int | None) -> dict[str, int]:
+        """The processes of all pods but the victim's (a pid as the lab's PID 1 counts)."""
+        hit = {self.pods[name] for name, pid in self.pids.items() if pid == victim}
+        return {name: pid for name, pid in self.pids.items() if self.pods[name] not in hit}
+
+
+def pid_inside(pid: int) -> int | None:
+    """The number by which the lab's PID 1 knows a process."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return int(next(line for line in lines if line.startswith("NSpid:")).split()[2])
+
+
+def victim_of(chance: random.Random, init: int, name: str) -> int | None:
+    """A process of the lab by that name ("any": PID 1 is none of them)."""
+    found = [pid for pid in descendants(init) if name in ("any", name_of(pid))]
+    return chance.choice(found) if found else None
+
+
+def victim_of_start(chance: random.Random, user: User, process: Popen[str], name: str) -> int:
+    """At a random moment after `klab up`, or after the named component has begun: klab itself before there is a lab."""
+    if name == "any":
+        time.sleep(chance.uniform(0.1, 2.0))
+        init = init_pid(user)
+        return chance.choice([init, *descendants(init)]) if init else process.pid
+    found: list[int | None] = []
+
+    def begun() -> bool:
+        init = init_pid(user)
+        found.append(victim_of(chance, init, name) if init else None)
+        return found[-1] is not None
+
+    until(f"{name} begins", begun, 30)
+    time.sleep(chance.uniform(0.0, 0.4))
+    assert found[-1] is not None
+    return found[-1]
+
+
+@pytest.mark.parametrize(("seed", "name"), enumerate(STARTS))
+def test_while_it_starts(caller: User, machine_unchanged: dict[str, str], seed: int, name: str) -> None:
     chance = random.Random(seed)
     process = caller.popen("up", "single")
-    time.sleep(chance.uniform(0.1, 2.0))
+    victim = victim_of_start(chance, caller, process, name)
     init = init_pid(caller)
-    victims = [init, *descendants(init)] if init else []
-    victim = chance.choice(victims) if victims else process.pid
-    namespace = pid_namespace(init) if init else None
+    namespaces = namespaces_of(init) if init else set()
     what = kill(victim)
     output, _ = process.communicate(timeout=90)
-    if victim == init or victim == process.pid:
-        if process.returncode != 0 and namespace is not None:
-            gone(namespace)
-    else:
+    if victim not in (init, process.pid):
         assert process.returncode == 0, f"after the end of {what}: {output}"
+    if victim == init:
+        gone(namespaces)
     if process.returncode != 0:
+        assert caller.klab("down", "single").returncode == 0
+        gone(namespaces)
         again = caller.klab("up", "single")
         assert again.returncode == 0, f"after the end of {what}: {again.stderr}"
-    until("nodes are Ready", lambda: nodes_ready(caller))
+    until(f"nodes are Ready after the end of {what}", lambda: all_ready(caller, "nodes"))
 
 
-def test_while_it_runs(caller: User) -> None:
-    assert caller.klab("up", "single").returncode == 0
-    init = init_pid(caller)
+def test_while_it_runs(ordinary: User, machine_unchanged: dict[str, str]) -> None:
+    """As a user without any privilege: nothing of this needs one."""
+    assert ordinary.klab("up", "single").returncode == 0
+    init = init_pid(ordinary)
     assert init is not None
+    made = ordinary.klab("kubectl", "create", "deployment", "web", "--image=busybox", "--", "sleep", "100000")
+    assert made.returncode == 0, made.stderr
+    converged(ordinary, "nothing")
     chance = random.Random(100)
-    for number in range(RUNS):
-        made = caller.klab("kubectl", "create", "configmap", f"kept-{number}")
+    for number, name in enumerate(RUNS):
+        made = ordinary.klab("kubectl", "create", "configmap", f"kept-{number}")
         assert made.returncode == 0, made.stderr
-        what = kill(chance.choice(descendants(init)))
+        before = Workloads.of(ordinary)
+        victim = victim_of(chance, init, name)
+        assert victim is not None, f"there is no process {name}"
+        inside = pid_inside(victim)
+        what = kill(victim)
         time.sleep(chance.uniform(0.0, 0.5))
-        for description, holds in (
-            ("nodes are Ready", nodes_ready),
-            ("pods run", pods_running),
-            ("components", components_run),
-        ):
-            until(f"{description} again after the end of {what}", lambda holds=holds: holds(caller))
-        kept = caller.klab("kubectl", "get", "configmaps", "-o", "name").stdout.split()
+        converged(ordinary, what)
+        kept = ordinary.klab("kubectl", "get", "configmaps", "-o", "name").stdout.split()
         assert {f"configmap/kept-{n}" for n in range(number + 1)} <= set(kept)
+        after = Workloads.of(ordinary)
+        others = before.without(inside)
+        assert {pod: after.pids.get(pod) for pod in others} == others, f"other pods' processes after the end of {what}"
+        if len(others) == len(before.pids):
+            assert after.restarts == before.restarts, f"restarts after the end of {what}"
 
 
-def test_the_end_of_pid_1(caller: User) -> None:
+def test_the_end_of_pid_1(caller: User, machine_unchanged: dict[str, str]) -> None:
     chance = random.Random(200)
     for number in range(DEATHS):
         up = caller.klab("up", "--name", "single", *(["single"] if number == 0 else []))
@@ -127,23 +194,27 @@ def test_the_end_of_pid_1(caller: User) -> None:
         time.sleep(chance.uniform(0.0, 1.0))
         init = init_pid(caller)
         assert init is not None
-        namespace = pid_namespace(init)
+        namespaces = namespaces_of(init)
         kill(init)
-        gone(namespace)
+        gone(namespaces)
         assert json.loads(caller.klab("ls", "-o", "json").stdout)[0]["state"] == "stopped"
 
 
-@pytest.mark.parametrize("seed", range(STOPS))
-def test_while_it_stops(caller: User, seed: int) -> None:
-    chance = random.Random(300 + seed)
-    assert caller.klab("up", "single").returncode == 0
-    init = init_pid(caller)
-    assert init is not None
-    namespace = pid_namespace(init)
-    process = caller.popen("down")
-    time.sleep(chance.uniform(0.1, 0.6))
-    kill(chance.choice([process.pid, init, *descendants(init)]))
-    process.communicate(timeout=60)
-    assert caller.klab("down", "single").returncode == 0
-    gone(namespace)
-    assert caller.klab("up", "--name", "single").returncode == 0
+def test_while_it_stops(caller: User, machine_unchanged: dict[str, str]) -> None:
+    chance = random.Random(300)
+    for number in range(STOPS):
+        up = caller.klab("up", "--name", "single", *(["single"] if number == 0 else []))
+        assert up.returncode == 0, up.stderr
+        kept = set(caller.klab("kubectl", "get", "configmaps", "-o", "name").stdout.split())
+        assert {f"configmap/kept-{n}" for n in range(number)} <= kept
+        assert caller.klab("kubectl", "create", "configmap", f"kept-{number}").returncode == 0
+        init = init_pid(caller)
+        assert init is not None
+        namespaces = namespaces_of(init)
+        process = caller.popen("down")
+        time.sleep(chance.uniform(0.1, 1.0))
+        kill(chance.choice([process.pid, init, *descendants(init)]))
+        process.communicate(timeout=60)
+        down = caller.klab("down", "single")
+        assert down.returncode == 0, down.stderr
+        gone(namespaces)

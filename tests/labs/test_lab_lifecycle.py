@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.labs.tools import User, pid_namespace, processes_of
+from tests.labs.tools import User, namespaces_of, processes_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -16,7 +16,7 @@ def test_up_use_down(anyone: User, machine_unchanged: dict[str, str]) -> None:
     assert up.returncode == 0, up.stderr
     started = json.loads(up.stdout)
     assert started["name"] == "single"
-    namespace = pid_namespace(started["pid"]) if anyone.prefix == () else None
+    namespaces = namespaces_of(started["pid"])
 
     listed = json.loads(anyone.klab("ls", "-o", "json").stdout)
     assert [(lab["name"], lab["state"]) for lab in listed] == [("single", "running")]
@@ -44,7 +44,7 @@ def test_up_use_down(anyone: User, machine_unchanged: dict[str, str]) -> None:
 
     down = anyone.klab("down")
     assert down.returncode == 0, down.stderr
-    assert namespace is None or processes_of(namespace) == []
+    assert processes_of(namespaces) == []
     assert anyone.klab("down", "single").stdout.strip() == "lab 'single' was not running"
     assert anyone.klab("down", "single").returncode == 0
     assert [lab["state"] for lab in json.loads(anyone.klab("ls", "-o", "json").stdout)] == ["stopped"]
@@ -62,19 +62,3 @@ def test_objects_come_back(caller: User) -> None:
     assert up.returncode == 0, up.stderr
     kept = caller.klab("kubectl", "get", "configmap", "kept", "-o", "jsonpath={.data.key}")
     assert kept.stdout == "value"
-
-
-def test_two_labs_of_one_topology_do_not_meet(caller: User, machine_unchanged: dict[str, str]) -> None:
-    for name in ("one", "two"):
-        up = caller.klab("up", "single", "--name", name)
-        assert up.returncode == 0, up.stderr
-    for name in ("one", "two"):
-        made = caller.klab("--lab", name, "kubectl", "create", "configmap", "mine", f"--from-literal=lab={name}")
-        assert made.returncode == 0, made.stderr
-    for name in ("one", "two"):
-        seen = caller.klab("--lab", name, "kubectl", "get", "configmap", "mine", "-o", "jsonpath={.data.lab}")
-        assert seen.stdout == name
-    which = caller.klab("kubectl", "get", "nodes")
-    assert which.returncode == 2
-    assert "several labs run (one, two)" in which.stderr
-    assert caller.klab("down", "--all").returncode == 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class User:
     home: Path
     prefix: tuple[str, ...] = ()
     python: tuple[tuple[str, ...], dict[str, str]] = ((sys.executable,), {})
+    source: Path = Path(__file__).resolve().parents[2]
+    """A checkout of netlab that this user may read."""
 
     def prepare(self) -> None:
         """Make the directories."""
@@ -104,22 +107,56 @@ def _stable(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if "valid_lft" not in line and not line.startswith("#"))
 
 
-def processes_of(namespace: str) -> list[int]:
-    """The processes whose PID namespace (`/proc/<pid>/ns/pid_for_children` or `pid`) is that one."""
+NAMESPACES = ("user", "net", "mnt", "pid", "uts", "ipc")
+
+
+def namespaces_of(pid: int) -> set[str]:
+    """The namespaces that a process (a lab's PID 1, say) does not share with this one."""
+    return {name for kind in NAMESPACES if (name := _namespace(pid, kind)) != _namespace("self", kind) and name}
+
+
+def _namespace(pid: int | str, kind: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
+
+
+def processes_of(namespaces: set[str]) -> list[int]:
+    """The processes on this machine that are in one of these namespaces."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 ended = (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-                if not ended and os.readlink(entry / "ns" / "pid") == namespace:
-                    found.append(int(entry.name))
             except OSError:
                 continue
+            if not ended and any(_namespace(entry.name, kind) in namespaces for kind in NAMESPACES):
+                found.append(int(entry.name))
     return found
 
 
-def pid_namespace(pid: int) -> str:
-    return os.readlink(f"/proc/{pid}/ns/pid")
+def init_pid(user: User, lab: str = "single") -> int | None:
+    """The lab's PID 1 as the machine sees it."""
+    try:
+        return int((user.home / "run" / "netlab" / lab / "pid").read_text().split()[0])
+    except (FileNotFoundError, IndexError, ValueError):
+        return None
+
+
+def until(what: str, holds: Callable[[], bool], timeout: float = 60.0) -> None:
+    """Wait for it; AssertionError with `what` after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < end, f"{what}: not within {timeout:.0f} s"
+        time.sleep(0.1)
+
+
+def one_sentence(text: str) -> None:
+    """What every error must be."""
+    assert "Traceback" not in text
+    assert text.strip(), "an error must say something"
+    assert len(text.strip().splitlines()) <= 3, text
 
 
 def descendants(pid: int) -> list[int]:

@@ -163,6 +163,7 @@ def test_refused_user_namespaces_name_the_switch(
 
 def test_missing_programs_name_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(doctor, "bundled_program", lambda _name: None)
     for row in doctor.PROGRAMS:
         check = doctor._program(row)
         assert not check.ok
@@ -177,6 +178,6 @@ def test_trying_namespaces_leaves_nothing() -> None:
 
 def test_looking_for_a_cgroup_changes_nothing() -> None:
     cgroups.delegated()
-    group = cgroups.lab_group("nothing-of-that-name")
+    group = cgroups.lab_group(LabPaths("none", Path("/s"), Path("/r")))
     assert group is None or not group.exists()
     cgroups.remove_lab_group(group)
