@@ -1,0 +1,21 @@
+"""Of all tests: the table of kubectl's verbs and versions, printed at the end by whoever gathers the reports."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from tests.kubectl.matrix import CELLS, table
+
+    cells = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == CELLS
+    ]
+    if cells:
+        terminalreporter.section("kubectl: verbs and versions")
+        terminalreporter.write_line(table(cells))
