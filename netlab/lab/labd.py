@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -32,6 +33,8 @@ OWN_ID = "component/labd"
 ADDONS_ID = "component/addons"
 ENDS_MAX = 4
 """So often may a component end while the lab starts: with PID 1's back-off that is a good second."""
+NO_SPACE = 64 << 10
+"""With so few bytes left a component cannot even log why it ended."""
 
 
 def main(name: str, state: str, runtime: str, upstream_timing: bool, began: float) -> None:
@@ -95,6 +98,9 @@ class Labd:
                 await self._spawn(init, addons)
 
     def _last_words(self, component: str) -> str:
+        disk = os.statvfs(self.paths.state)
+        if disk.f_bavail * disk.f_frsize < NO_SPACE:
+            return f"no space left on the disk that holds {self.paths.state}"
         try:
             lines = (self.paths.logs / f"{component}.log").read_text(errors="replace").strip().splitlines()
         except OSError:

@@ -134,7 +134,7 @@ def victim_of_start(chance: random.Random, user: User, process: Popen[str], name
     return found[-1]
 
 
-@pytest.mark.parametrize(("seed", "name"), enumerate(STARTS))
+@pytest.mark.parametrize(("seed", "name"), list(enumerate(STARTS)))
 def test_while_it_starts(caller: User, machine_unchanged: dict[str, str], seed: int, name: str) -> None:
     chance = random.Random(seed)
     process = caller.popen("up", "single")

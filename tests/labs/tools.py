@@ -50,6 +50,10 @@ class User:
         """Run `klab`; `path` replaces PATH."""
         return self._run([*self.klab_command, *arguments], timeout, stdin, {"PATH": path} if path else {})
 
+    def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run any program as this user."""
+        return self._run([*self.prefix, *command], timeout, "")
+
     def script(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a Python program with the same interpreter."""
         return self._run([*self.prefix, *self.python[0], *arguments], timeout, "")
