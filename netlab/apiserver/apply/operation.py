@@ -5,12 +5,12 @@ Source followed: apiserver/pkg/endpoints/handlers/patch.go (applyPatcher) and it
 
 from functools import partial
 
-from netlab.api import decoding, errors, managedfields, meta
+from netlab.api import errors, managedfields, meta
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
 from netlab.apiserver.apply.tracking import shape_of
-from netlab.apiserver.body import field_validation, mapping, yaml_value
+from netlab.apiserver.body import decode, field_validation, mapping, yaml_value
 from netlab.apiserver.operations.change import change
 from netlab.apiserver.operations.create import authorize_creation, create_object
 from netlab.apiserver.operations.options import flag
@@ -91,7 +91,7 @@ def _merged(api: Api, request: Request, resource: Resource, config: Obj, live: O
         schema=shape_of(resource),
     )
     managed = merged["metadata"].pop("managedFields", None)
-    obj, _ = decoding.decode(merged, resource, "Ignore")
+    obj, _ = decode(merged, resource, "Ignore")
     if managed:
         obj["metadata"]["managedFields"] = managed
     check_name(obj, info.name)

@@ -30,7 +30,7 @@ def definitions(registry: Registry) -> dict[str, Obj]:
     for resource in registry:
         if isinstance(resource, CustomResource):
             prefix = package(resource.group, resource.version)
-            found[prefix + resource.kind] = _kind(resource)
+            found[prefix + resource.kind] = kind_definition(resource)
             found[prefix + resource.list_kind] = _list(resource, prefix + resource.kind)
     return found
 
@@ -39,7 +39,8 @@ def _gvk(resource: CustomResource, kind: str) -> list[Obj]:
     return [{"group": resource.group, "version": resource.version, "kind": kind}]
 
 
-def _kind(resource: CustomResource) -> Obj:
+def kind_definition(resource: CustomResource) -> Obj:
+    """The definition of one kind."""
     schema: Obj = _with_embedded(resource.schema)
     properties = {**(schema.get("properties") or {}), **_TYPE, "metadata": _OBJECT_META}
     return {
