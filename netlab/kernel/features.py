@@ -13,12 +13,12 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from netlab.dataplane.model import Link, Vxlan
 from netlab.dataplane.shaping import Shaping
 from netlab.kernel import libc, links, netns, qdisc, throwaway, veth, worker
 from netlab.kernel import netlink as nl
+from netlab.kernel.command import find
 from netlab.kernel.errors import KernelError, UnsupportedFeature
 from netlab.kernel.netns import NetNs
 from netlab.kernel.nlsocket import NetlinkSocket
@@ -175,7 +175,7 @@ def _ip_vs(ns: NetNs) -> str:
 
 def _ovs(ns: NetNs) -> str:
     for program in ("ovs-vsctl", "ovs-vswitchd", "ovsdb-server"):
-        if shutil.which(program) is None and not Path("/usr/sbin", program).exists():
+        if find(program) is None:
             raise _Missing(f"{program} is not installed")
     generic = NetlinkSocket(ns.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16))
     try:

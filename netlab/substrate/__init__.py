@@ -14,7 +14,19 @@ from netlab.topology.model import Topology
 if TYPE_CHECKING:
     from netlab.substrate.lab import LabNet
 
-__all__ = ["UnsupportedFeature", "attach", "build"]
+__all__ = ["UnsupportedFeature", "attach", "build", "check"]
+
+
+def check(topology: Topology) -> None:
+    """UnsupportedFeature, naming the link or switch, where this kernel lacks what the topology asks for.
+
+    Each feature that it asks for is tried, for this user; a topology that asks for none costs nothing.
+    """
+    shaped = any(link.needs_netem or link.bandwidth_bps is not None for link in topology.links)
+    if shaped or any(switch.kind == "ovs" for switch in topology.switches):
+        from netlab.substrate.network import check as check_network
+
+        check_network(topology)
 
 
 def build(topology: Topology) -> LabNet:

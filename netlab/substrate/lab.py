@@ -13,7 +13,7 @@ from netlab.dataplane.underlay import underlay
 from netlab.kernel import links
 from netlab.kernel.apply import apply
 from netlab.kernel.netns import NetNs
-from netlab.substrate import network
+from netlab.substrate import network, ovs
 from netlab.substrate.cable import Cable, Port
 from netlab.substrate.machine import Machine
 from netlab.substrate.mn import Mininet, output
@@ -116,6 +116,8 @@ class LabNet(Mininet):  # type: ignore[misc]
             self.spaces.root.netlink.send(links.delete_group(names))  # what is gone already is refused, and well so
             for switch in self.switches:
                 switch.stop(deleteIntfs=False)
+            if any(isinstance(switch, OpenVSwitch) for switch in self.switches):
+                ovs.stop()
         for node in (*self.switches, *self.hosts):
             node.terminate()
 

@@ -20,10 +20,10 @@ from netlab.kernel import addresses, features, links, neighbours, netns, qdisc, 
 from netlab.kernel import netlink as nl
 from netlab.kernel import rtnl as rt
 from netlab.kernel.apply import apply
-from netlab.kernel.command import run
 from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
 from netlab.kernel.observe import observe
+from netlab.substrate import ovs
 from netlab.topology.model import Attachment, Link, Topology
 
 UNPLUGGED = "unplugged"
@@ -214,9 +214,11 @@ class _Cabling:
         ]
         for refusal in root.netlink.send([request for _, request in requests]):
             raise _explain(refusal, f"switch {requests[refusal.index][0]}")
-        ovs = [name for name in missing if self.switches[name].kind == "ovs"]
-        for name in ovs:
-            run(root, ["ovs-vsctl", "--may-exist", "add-br", name, "--", "set-fail-mode", name, "standalone"])
+        ovs_switches = [name for name in missing if self.switches[name].kind == "ovs"]
+        if any(switch.kind == "ovs" for switch in self.switches.values()):
+            ovs.start(root)
+        for name in ovs_switches:
+            ovs.add_bridge(root, name)
         if missing:
             self._present.pop("", None)
 
@@ -249,7 +251,7 @@ class _Cabling:
                 if switch is not None and switch.kind == "ovs" and not link.standby:
                     words += ["--", "--may-exist", "add-port", end.node, end.interface]
         if words:
-            run(self.spaces.root, ["ovs-vsctl", *words[1:]])
+            ovs.vsctl(self.spaces.root, *words[1:])
 
 
 def _end(end: Attachment, mtu: int, *, master: int = 0, fd: int = -1) -> veth.End:

@@ -12,6 +12,7 @@ from netlab.dataplane.model import Step
 from netlab.kernel import features, netns
 from netlab.kernel.netns import NetNs
 from netlab.kernel.observe import observe
+from netlab.substrate import ovs
 from netlab.substrate.cable import Port
 from netlab.substrate.machine import LazyShell
 from netlab.substrate.mn import Node, Switch
@@ -75,27 +76,23 @@ class OpenVSwitch(Bridge):
 
     def start(self, controllers: Any) -> None:
         if not self.made:
-            self._vsctl("--may-exist", "add-br", self.name, "--", "set-fail-mode", self.name, "standalone")
+            ovs.start(self.ns)
+            ovs.add_bridge(self.ns, self.name)
             self.made = True
             for port in self.intfList():
                 self.attach(port)
 
     def stop(self, deleteIntfs: bool = True) -> None:
-        self._vsctl("--if-exists", "del-br", self.name)
+        ovs.vsctl(self.ns, "--if-exists", "del-br", self.name)
         self.made = False
 
     def attach(self, port: Any) -> None:
         if self.made and port.name != "lo":
-            self._vsctl("--may-exist", "add-port", self.name, port.name)
+            ovs.vsctl(self.ns, "--may-exist", "add-port", self.name, port.name)
             port.ifconfig("up")
 
     def detach(self, port: Any) -> None:
-        self._vsctl("--if-exists", "del-port", self.name, str(port))
+        ovs.vsctl(self.ns, "--if-exists", "del-port", self.name, str(port))
 
     def dpctl(self, *args: Any) -> str:
         return self.cmd("ovs-ofctl", args[0], self.name, *args[1:])
-
-    def _vsctl(self, *words: str) -> None:
-        from netlab.kernel.command import run
-
-        run(self.ns, ["ovs-vsctl", *words])
