@@ -38,6 +38,7 @@ LEASES = ("coordination.k8s.io/v1", "leases")
 PRIORITY_CLASSES = ("scheduling.k8s.io/v1", "priorityclasses")
 POD_DISRUPTION_BUDGETS = ("policy/v1", "poddisruptionbudgets")
 PERSISTENT_VOLUME_CLAIMS = ("v1", "persistentvolumeclaims")
+PERSISTENT_VOLUMES = ("v1", "persistentvolumes")
 
 
 def ref_of(resource: ResourceRef) -> tuple[str, str]:

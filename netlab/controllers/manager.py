@@ -39,6 +39,8 @@ CONTROLLERS: dict[str, str] = {
     "job": "netlab.controllers.job:JobController",
     "endpointslicemirroring": "netlab.controllers.endpointslice_mirroring:MirroringController",
     "replicationcontroller": "netlab.controllers.replicaset:ReplicationControllerController",
+    "persistentvolumeclaim-protection": "netlab.controllers.storage_protection:ClaimProtection",
+    "persistentvolume-protection": "netlab.controllers.storage_protection:VolumeProtection",
     "namespace": "netlab.controllers.namespace:NamespaceController",
     "garbage-collector": "netlab.controllers.garbage.collector:GarbageCollector",
     "pod-garbage-collector": "netlab.controllers.pod_gc:PodGcController",

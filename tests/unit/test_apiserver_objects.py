@@ -261,3 +261,15 @@ async def test_a_full_disk_is_a_507_and_the_next_write_may_succeed(server: Harne
     assert (await server.refused("GET", f"{CMS}/big"))[0] == 404
     database.execute("PRAGMA max_page_count=1000000")
     await server.ok("POST", CMS, config_map("big", x="y" * 200_000))
+
+
+async def test_claims_and_volumes_are_born_protected(tmp_path: Path) -> None:
+    async with harness(tmp_path) as h:
+        resources = {"requests": {"storage": "1Gi"}}
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": resources}
+        url = "/api/v1/namespaces/default/persistentvolumeclaims"
+        made = await h.ok("POST", url, {"metadata": {"name": "c", "finalizers": ["example.com/x"]}, "spec": spec})
+        assert made["metadata"]["finalizers"] == ["example.com/x", "kubernetes.io/pvc-protection"]
+        await h.ok("DELETE", f"{url}/c")
+        kept = await h.ok("GET", f"{url}/c")
+        assert kept["metadata"]["deletionTimestamp"]

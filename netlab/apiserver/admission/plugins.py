@@ -1,6 +1,6 @@
 """The plug-ins that run, in upstream's order."""
 
-from netlab.apiserver.admission import namespace_lifecycle, priority, service_account, tolerations
+from netlab.apiserver.admission import namespace_lifecycle, priority, service_account, storage_protection, tolerations
 from netlab.apiserver.admission.attributes import Plugin
 
 PLUGINS: tuple[Plugin, ...] = (
@@ -8,4 +8,5 @@ PLUGINS: tuple[Plugin, ...] = (
     service_account.PLUGIN,
     priority.PLUGIN,
     tolerations.PLUGIN,
+    storage_protection.PLUGIN,
 )
