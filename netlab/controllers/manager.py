@@ -44,6 +44,7 @@ CONTROLLERS: dict[str, str] = {
     "namespace": "netlab.controllers.namespace:NamespaceController",
     "garbage-collector": "netlab.controllers.garbage.collector:GarbageCollector",
     "pod-garbage-collector": "netlab.controllers.pod_gc:PodGcController",
+    "disruption": "netlab.controllers.disruption:DisruptionController",
 }
 """Upstream's names, in the order in which a starting cluster needs them."""
 

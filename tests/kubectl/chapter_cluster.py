@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 
@@ -325,16 +324,19 @@ def _drain(kubectl: Kubectl) -> None:
     kubectl.ok("rollout status deployment/web --timeout=60s")
 
 
-@NODES.verb("drain, PodDisruptionBudget", since=99)
+@NODES.verb("drain, PodDisruptionBudget", since=27)
 def _drain_budget(kubectl: Kubectl) -> None:
     kubectl.ok("create pdb web --selector=app=web --min-available=2")
-    time.sleep(0.5)
+    held = "poddisruptionbudgets"
+    kubectl.until("it is counted", lambda: kubectl.held(held, "web")["status"].get("currentHealthy") == 2)
+    assert kubectl.ok("get pdb web --no-headers").split()[:4] == ["web", "2", "N/A", "0"]
+    pods = set(kubectl.names("pods", "app=web"))
     try:
         kubectl.fails(
-            "drain node --ignore-daemonsets --force --pod-selector=app=web --timeout=2s",
+            "drain node --ignore-daemonsets --force --pod-selector=app=web --timeout=1s",
             "Cannot evict pod as it would violate the pod's disruption budget",
         )
-        assert len(kubectl.names("pods", "app=web")) == 2
+        assert set(kubectl.names("pods", "app=web")) == pods
     finally:
         kubectl.ok("uncordon node")
         kubectl.ok("delete pdb web")
