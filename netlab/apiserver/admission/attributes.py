@@ -38,6 +38,12 @@ class Attributes:
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def shown_name(self) -> str:
+        """What a refusal calls the object: names that are generated are not known yet."""
+        metadata = (self.obj or {}).get("metadata") or {}
+        return self.name or metadata.get("name") or metadata.get("generateName") or "Unknown!"
+
 
 Step = Callable[[Reader, Attributes], None]
 

@@ -1,10 +1,18 @@
 """The plug-ins that run, in upstream's order."""
 
-from netlab.apiserver.admission import namespace_lifecycle, priority, service_account, storage_protection, tolerations
+from netlab.apiserver.admission import (
+    limit_ranger,
+    namespace_lifecycle,
+    priority,
+    service_account,
+    storage_protection,
+    tolerations,
+)
 from netlab.apiserver.admission.attributes import Plugin
 
 PLUGINS: tuple[Plugin, ...] = (
     namespace_lifecycle.PLUGIN,
+    limit_ranger.PLUGIN,
     service_account.PLUGIN,
     priority.PLUGIN,
     tolerations.PLUGIN,
