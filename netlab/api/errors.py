@@ -228,6 +228,12 @@ def method_not_supported(resource: Resource, verb: str) -> StatusError:
     return status(405, "MethodNotAllowed", message, _details(resource))
 
 
+def method_not_supported_while_ending(resource: Resource, verb: str) -> StatusError:
+    """405 of a kind whose definition is being deleted."""
+    message = f"{verb} not allowed while custom resource definition is terminating"
+    return status(405, "MethodNotAllowed", message, _details(resource))
+
+
 def method_not_allowed() -> StatusError:
     """405 of an HTTP method that nothing answers on this path."""
     return status(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})

@@ -8,7 +8,8 @@ import orjson
 from netlab.api import decoding, errors
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
-from netlab.apiserver.extensions.kinds import CustomResource
+from netlab.apiserver.extensions.checks import unheeded
+from netlab.apiserver.extensions.kinds import COLLECTION, CustomResource
 from netlab.apiserver.extensions.values import admit
 from netlab.apiserver.wire.message import Request
 from netlab.apiserver.wire.negotiate import JSON, PROTOBUF, YAML, content_type
@@ -57,6 +58,8 @@ def decode(raw: bytes | Obj, resource: Resource, strictness: decoding.FieldValid
     obj, warnings = decoding.decode(raw, resource, strictness)
     if isinstance(resource, CustomResource):
         warnings = [*warnings, *admit(obj, resource, strictness)]
+    elif resource.group_resource == COLLECTION:
+        warnings = [*warnings, *unheeded(obj)]
     return obj, warnings
 
 

@@ -103,6 +103,8 @@ async def _route(api: Api, request: Request) -> Answer:
         return await subresources.serve(api, request, resource)
     if not resource.stored:
         return await subresources.serve_virtual(api, request, resource)
+    if resource.custom and info.verb == "create" and "create" not in resource.verbs:
+        raise errors.method_not_supported_while_ending(resource, info.verb)
     operation = OPERATIONS.get(info.verb)
     if operation is None or info.verb not in resource.verbs or bool(info.name) != _names_one(info.verb, info.name):
         raise errors.method_not_allowed()

@@ -51,7 +51,18 @@ def update(new: Obj, old: Obj) -> list[FieldError]:
         after, before = _at(new["spec"], path), _at(old["spec"], path)
         if after != before:
             found.append(invalid(".".join(("spec", *path)), after, IMMUTABLE))
-    return found
+    return found + _stored_versions(new)
+
+
+def _stored_versions(definition: Obj) -> list[FieldError]:
+    """`ValidateCustomResourceDefinitionStoredVersions`: a version that objects may still be stored in stays."""
+    known = [version.get("name") for version in definition["spec"].get("versions") or ()]
+    stored = definition["status"].get("storedVersions") or ()
+    return [
+        invalid(f"status.storedVersions[{index}]", name, "must appear in spec.versions")
+        for index, name in enumerate(stored)
+        if name not in known
+    ]
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:

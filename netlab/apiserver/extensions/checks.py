@@ -272,6 +272,20 @@ def _transition(value: Any, schema: Obj, path: str, old: Any) -> list[FieldError
     return found
 
 
+def unheeded(definition: Obj) -> list[str]:
+    """Warnings about what a definition asks for and will not get."""
+    spec = definition.get("spec") or {}
+    found = [
+        f"x-kubernetes-validations: this server does not evaluate CEL, the rule {quote(rule)} is not enforced"
+        for rule in rules_not_understood(spec.get("versions"))
+    ]
+    if (spec.get("conversion") or {}).get("strategy") == "Webhook":
+        found.append(
+            "spec.conversion: this server does not call conversion webhooks, versions are converted as by None"
+        )
+    return found
+
+
 def rules_not_understood(schema: Any) -> list[str]:
     """The CEL rules below a schema that are not checked."""
     if isinstance(schema, list):

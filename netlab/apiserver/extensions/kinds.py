@@ -19,7 +19,8 @@ CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """The finalizer that keeps a definition until its objects are gone."""
 
 _VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
-_ENDING_VERBS = ("delete", "deletecollection", "get", "list", "watch")
+_ENDING_VERBS = tuple(verb for verb in _VERBS if verb != "create")
+"""While a definition ends nothing is created; finalizers can still be taken off."""
 _SUB_VERBS = ("get", "patch", "update")
 _VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?")
 
@@ -148,7 +149,8 @@ def _claims(names: Obj) -> list[tuple[str, str]]:
 
 
 def _conflict(names: Obj, group: str, taken: dict[tuple[str, str], str]) -> Verdict:
-    for reason, name in _claims(names):
+    # of several conflicts the last one is told, as upstream
+    for reason, name in reversed(_claims(names)):
         if (group, name) in taken:
             return Verdict(reason, f'"{name.removeprefix("kind ")}" is already in use')
     return Verdict()
