@@ -30,6 +30,9 @@ __all__ = ["LabNotRunning", "LabRunning", "LaunchError", "Launched", "destroy", 
 _NEEDED = syscalls.cap_mask(("SYS_ADMIN", "NET_ADMIN", "SYS_CHROOT", "SETPCAP"))
 
 
+LOCK_PATIENCE = 2.0
+
+
 class LaunchError(SandboxError):
     """The lab could not be made; the message names the step, the reason and the remedy."""
 
@@ -93,16 +96,24 @@ def launch(
 
 
 def _lock(lab: LabPaths) -> int:
-    """The lock that PID 1 inherits and keeps: whoever cannot have it looks at a running lab."""
+    """The lock that PID 1 inherits and keeps: whoever cannot have it looks at a running lab.
+
+    A lab that has just been killed, or whose start has, is given a moment to be gone.
+    """
     fd = os.open(lab.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise LabRunning(f"lab {lab.name!r} is already running (or another klab is starting it)") from None
-        raise
-    return fd
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(fd)
+                raise
+        if running_pid(lab) is not None or time.monotonic() > deadline:
+            os.close(fd)
+            raise LabRunning(f"lab {lab.name!r} is already running (or another klab is starting it)")
+        time.sleep(0.01)
 
 
 def _clean(lab: LabPaths) -> None:
