@@ -10,6 +10,7 @@ real process that is quicker to die than the middle one to leave, and PID 1 woul
 import errno
 import gc
 import os
+import select
 import socket
 import sys
 import traceback
@@ -18,32 +19,54 @@ from typing import Any
 from netlab.sandbox import child, wire
 from netlab.sandbox.syscalls import CLONE_NEWPID, set_name, setns, unshare
 
+Received = tuple[wire.Packet, list[int]]
+
 
 def main(modules: list[str], sys_path: list[str]) -> int:
+    """`@ID` among the modules: the process of that id needs only the modules before, and does not wait for the rest."""
     set_name("netlab-zygote")
     sys.path[:] = sys_path
     sock = socket.socket(fileno=3)
     sock.set_inheritable(False)
+    early: set[str] = set()
+    later: list[Received] = []
     for module in modules:
+        if module.startswith("@"):
+            early.add(module[1:])
+            gc.freeze()
+            wire.send(sock, wire.encode({"ready": True}))
+            continue
         try:
             __import__(module)
         except Exception:
             traceback.print_exc()
+        while early and select.select([sock], [], [], 0)[0]:
+            order = wire.receive(sock)
+            if order is None:
+                return 0
+            if order[0]["spec"]["id"] in early:
+                obey(sock, order)
+            else:
+                later.append(order)
     sys.stderr.flush()
     gc.collect()
     gc.freeze()
     wire.send(sock, wire.encode({"ready": True}))
-    while True:
-        received = wire.receive(sock)
-        if received is None:
-            return 0
-        packet, fds = received
-        try:
-            middle(sock, packet, dict(zip(packet["names"], fds, strict=True)))
-        except OSError as error:
-            wire.send(sock, wire.encode({"n": packet["n"], "errno": error.errno, "message": str(error)}))
-        finally:
-            wire.close_all(fds)
+    for order in later:
+        obey(sock, order)
+    while (received := wire.receive(sock)) is not None:
+        obey(sock, received)
+    return 0
+
+
+def obey(sock: socket.socket, order: Received) -> None:
+    packet, fds = order
+    try:
+        middle(sock, packet, dict(zip(packet["names"], fds, strict=True)))
+    except OSError as error:
+        wire.send(sock, wire.encode({"n": packet["n"], "errno": error.errno, "message": str(error)}))
+    finally:
+        wire.close_all(fds)
 
 
 def middle(sock: socket.socket, packet: wire.Packet, files: dict[str, int]) -> None:
