@@ -5,7 +5,7 @@ They read from informers and write only through the API. May not: talk to nodes,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netlab.api.timing import LAB, Timing
 from netlab.client.client import Client
@@ -15,6 +15,8 @@ from netlab.client.client import Client
 class ControllersConfig:
     """`root_ca` is the PEM published as kube-root-ca.crt; `controllers` names those to run, empty is all.
 
+    `signing_key` is the PEM of the CA's key, which signs approved certificate requests; empty: nothing is signed.
+
     `elect` False (one control plane) adopts the leader's Lease at once instead of waiting for it to expire.
     """
 
@@ -22,6 +24,7 @@ class ControllersConfig:
     service_cidr: str = "10.96.0.0/12"
     node_mask: int = 24
     root_ca: str = ""
+    signing_key: str = field(default="", repr=False)
     cluster_name: str = "netlab"
     controllers: tuple[str, ...] = ()
     identity: str = "controller-manager"

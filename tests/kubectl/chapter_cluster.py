@@ -232,7 +232,7 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [VERB]}}]
 
 @READING.verb("certificate approve", since=27)
 def _certificate(kubectl: Kubectl) -> None:
-    from base64 import b64encode
+    from base64 import b64decode, b64encode
 
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -256,6 +256,11 @@ def _certificate(kubectl: Kubectl) -> None:
     path = f"apis/certificates.k8s.io/v1/certificatesigningrequests/{kubectl.namespace}"
     conditions = kubectl.request(path)[1]["status"]["conditions"]
     assert [(found["type"], found["status"]) for found in conditions] == [("Approved", "True")]
+    kubectl.until("it is signed", lambda: kubectl.request(path)[1]["status"].get("certificate"))
+    certificate = x509.load_pem_x509_certificate(b64decode(kubectl.request(path)[1]["status"]["certificate"]))
+    assert certificate.subject == name
+    kubectl.says("get csr", "Approved,Issued")
+    kubectl.says(f"describe csr {kubectl.namespace}", "ann")
     kubectl.ok(f"delete csr {kubectl.namespace}")
 
 

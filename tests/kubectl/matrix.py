@@ -118,7 +118,7 @@ class Kubectl:
 
     def ok(self, command: str, stdin: str = "", **environment: str) -> str:
         """What it printed; it must succeed."""
-        result = self.run(command, stdin, **environment)
+        result = self.run(command, stdin, 60, **environment)
         assert result.code == 0, str(result)
         return result.out
 
