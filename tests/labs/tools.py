@@ -54,6 +54,11 @@ class User:
         """Run any program as this user."""
         return self._run([*self.prefix, *command], timeout, "")
 
+    def kubectl(self, *arguments: str, lab: str = "single") -> subprocess.CompletedProcess[str]:
+        """kubectl by itself: half the time of `klab kubectl`."""
+        config = self.home / "state" / "netlab" / lab / "kubeconfig"
+        return self.run("kubectl", f"--kubeconfig={config}", "--request-timeout=5s", *arguments)
+
     def script(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a Python program with the same interpreter."""
         return self._run([*self.prefix, *self.python[0], *arguments], timeout, "")
