@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 from netlab.api import meta
@@ -78,14 +79,33 @@ class GarbageCollector:
 
     def _defined(self, definition: Obj) -> None:
         for resource in custom([definition]):
-            self._kinds[resource.api_version, resource.kind] = resource
+            self._learn(resource, definition)
             ref = (resource.api_version, resource.plural)
             if ref not in self._watched:
                 self._watch(ref)
 
+    def _learn(self, resource: Stored, definition: Obj) -> None:
+        """References may name any served version; what was judged while the kind was unknown is judged again."""
+        served = {
+            (f"{resource.group}/{version['name']}", resource.kind)
+            for version in definition["spec"]["versions"]
+            if version.get("served")
+        }
+        new = served - self._kinds.keys()
+        for api_version, kind in served:
+            self._kinds[api_version, kind] = replace(resource, api_version=api_version)
+        if new:
+            owned = (
+                item.uid
+                for item in list(self.graph.items.values())
+                if any((ref.get("apiVersion"), ref.get("kind")) in new for ref in item.owners)
+            )
+            self._add(owned)
+
     def _undefined(self, definition: Obj) -> None:
         for resource in custom([definition]):
-            self._kinds.pop((resource.api_version, resource.kind), None)
+            for version in definition["spec"]["versions"]:
+                self._kinds.pop((f"{resource.group}/{version['name']}", resource.kind), None)
             informer = self._watched.pop((resource.api_version, resource.plural), None)
             if informer is not None:
                 self._stopping = asyncio.ensure_future(informer.stop())
