@@ -259,6 +259,7 @@ def _certificate(kubectl: Kubectl) -> None:
     kubectl.until("it is signed", lambda: kubectl.request(path)[1]["status"].get("certificate"))
     certificate = x509.load_pem_x509_certificate(b64decode(kubectl.request(path)[1]["status"]["certificate"]))
     assert certificate.subject == name
+    assert kubectl.request(path)[1]["spec"]["username"] == "kubernetes-admin"
     kubectl.says("get csr", "Approved,Issued")
     kubectl.says(f"describe csr {kubectl.namespace}", "ann")
     kubectl.ok(f"delete csr {kubectl.namespace}")

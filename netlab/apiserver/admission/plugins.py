@@ -1,6 +1,7 @@
 """The plug-ins that run, in upstream's order."""
 
 from netlab.apiserver.admission import (
+    certificates,
     limit_ranger,
     namespace_lifecycle,
     priority,
@@ -17,4 +18,5 @@ PLUGINS: tuple[Plugin, ...] = (
     priority.PLUGIN,
     tolerations.PLUGIN,
     storage_protection.PLUGIN,
+    certificates.PLUGIN,
 )
