@@ -89,7 +89,16 @@ async def _change_once(
         record(request, resource, live, wanted, meta.now_rfc3339(api.clock), through)
     new = convert(wanted, resource, stored.resource)
     attributes = Attributes(
-        "UPDATE", stored.resource, info.subresource, meta.namespace(old), info.name, new, old, request.user, dry
+        "UPDATE",
+        stored.resource,
+        info.subresource,
+        meta.namespace(old),
+        info.name,
+        new,
+        old,
+        request.user,
+        dry,
+        request.warnings,
     )
     api.admission.mutate(api, attributes)
     lifecycle.prepare_changed(new, old, stored.resource, info.subresource)

@@ -45,7 +45,9 @@ async def create_object(api: Api, request: Request, resource: Resource, obj: Obj
         record(request, resource, None, obj, now, info.subresource)
     obj = convert(obj, resource, stored.resource)
     name = meta.name(obj) or info.name
-    attributes = Attributes("CREATE", stored.resource, info.subresource, namespace, name, obj, None, request.user, dry)
+    attributes = Attributes(
+        "CREATE", stored.resource, info.subresource, namespace, name, obj, None, request.user, dry, request.warnings
+    )
     api.admission.mutate(api, attributes)
     generated = not meta.name(obj) and bool(obj["metadata"].get("generateName"))
     for attempt in range(_GENERATE_TRIES if generated else 1):
