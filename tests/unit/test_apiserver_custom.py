@@ -149,6 +149,34 @@ async def test_a_version_in_which_objects_are_stored_stays(tmp_path: Path) -> No
         assert 'status.storedVersions[0]: Invalid value: "v1": must appear in spec.versions' in message
 
 
+async def test_what_a_definition_may_not_say(tmp_path: Path) -> None:
+    text, at = {"type": "string"}, "spec.validation.openAPIV3Schema.properties[spec]"
+    array = {"type": "array", "items": text}
+    cases = (
+        ({"type": "array"}, f"{at}.items: Required value: must be specified"),
+        ({}, f"{at}.type: Required value: must not be empty for specified object fields"),
+        (
+            {**array, "x-kubernetes-list-type": "map"},
+            f"{at}.x-kubernetes-list-map-keys: Required value: must not be empty",
+        ),
+        ({**array, "x-kubernetes-list-type": "bag"}, f'{at}.x-kubernetes-list-type: Unsupported value: "bag"'),
+        (
+            {"type": "object", "properties": {"a": text}, "additionalProperties": text},
+            f"{at}.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
+        ),
+    )
+    async with serving(tmp_path) as api:
+        for schema, expected in cases:
+            bad = version()
+            bad["schema"]["openAPIV3Schema"]["properties"]["spec"] = schema
+            code, _, message = await api.refused("POST", DEFINITIONS, definition(bad))
+            assert code == 422
+            assert expected in message
+        scale = {"specReplicasPath": ".status.x", "statusReplicasPath": ".status.replicas"}
+        code, _, message = await api.refused("POST", DEFINITIONS, definition(version(subresources={"scale": scale})))
+        assert "spec.subresources.scale.specReplicasPath: Invalid value" in message
+
+
 async def test_deleting_waits_for_the_objects(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         await api.ok("POST", DEFINITIONS, definition())

@@ -19,6 +19,7 @@ from netlab.api.validation.meta import IMMUTABLE, each, metadata, metadata_updat
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+_LIST_TYPES = ("atomic", "set", "map")
 _SCOPES = ("Cluster", "Namespaced")
 _PROTECTED = (".k8s.io", ".kubernetes.io")
 _APPROVAL = "api-approved.kubernetes.io"
@@ -112,6 +113,8 @@ def _spec(spec: Obj) -> list[FieldError]:
     found += _names(spec["names"])
     if shared_schema is not None:
         found += _schema_root(shared_schema.get("openAPIV3Schema"), "spec.validation.openAPIV3Schema")
+    subresources = _shared(versions, "subresources")
+    found += _subresources(subresources or {}, "spec.subresources")
     columns = _shared(versions, "additionalPrinterColumns")
     found += _columns(columns or [], "spec.additionalPrinterColumns")
     return found + _conversion(spec.get("conversion") or {})
@@ -134,7 +137,8 @@ def _group(group: str) -> list[FieldError]:
 
 def _versions(versions: list[Obj]) -> list[FieldError]:
     found: list[FieldError] = []
-    own_schemas, own_columns = (_shared(versions, key) is None for key in ("schema", "additionalPrinterColumns"))
+    keys = ("schema", "additionalPrinterColumns", "subresources")
+    own_schemas, own_columns, own_subresources = (_shared(versions, key) is None for key in keys)
     for index, version in enumerate(versions):
         field, name = f"spec.versions[{index}]", version.get("name", "")
         wrong = names.dns_1035_label(name)
@@ -143,6 +147,8 @@ def _versions(versions: list[Obj]) -> list[FieldError]:
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         if own_schemas and schema is not None:
             found += _schema_root(schema, f"{field}.schema.openAPIV3Schema")
+        if own_subresources:
+            found += _subresources(version.get("subresources") or {}, f"{field}.subresources")
         if own_columns:
             found += _columns(version.get("additionalPrinterColumns") or [], f"{field}.additionalPrinterColumns")
     listed = [version.get("name", "") for version in versions]
@@ -151,6 +157,25 @@ def _versions(versions: list[Obj]) -> list[FieldError]:
     if sum(bool(version.get("storage")) for version in versions) != 1:
         detail = "must have exactly one version marked as storage version"
         found.append(invalid("spec.versions", _VERSIONS, detail))
+    return found
+
+
+def _subresources(given: Obj, field: str) -> list[FieldError]:
+    """`ValidateCustomResourceDefinitionSubresources`: where the numbers of a scale are."""
+    scale = given.get("scale")
+    if scale is None:
+        return []
+    found: list[FieldError] = []
+    for key, under, words in (
+        ("specReplicasPath", (".spec.",), ".spec"),
+        ("statusReplicasPath", (".status.",), ".status"),
+        ("labelSelectorPath", (".spec.", ".status."), "either .spec or .status"),
+    ):
+        path = scale.get(key, "")
+        if not path and key != "labelSelectorPath":
+            found.append(required(f"{field}.scale.{key}"))
+        elif path and not path.startswith(under):
+            found.append(invalid(f"{field}.scale.{key}", path, f"should be a json path under {words}"))
     return found
 
 
@@ -241,6 +266,10 @@ def _schema(schema: Obj, field: str) -> list[FieldError]:
     ):
         if schema.get(key):
             found.append(forbidden(f"{field}.{key}", detail))
+    found += _lists(schema, field)
+    if schema.get("properties") and "additionalProperties" in schema:
+        detail = "additionalProperties and properties are mutual exclusive"
+        found.append(forbidden(f"{field}.additionalProperties", detail))
     for name, one in sorted((schema.get("properties") or {}).items()):
         found += _schema(one, f"{field}.properties[{name}]")
     for key in ("items", "additionalProperties", "not"):
@@ -252,6 +281,26 @@ def _schema(schema: Obj, field: str) -> list[FieldError]:
     for key in ("allOf", "anyOf", "oneOf"):
         for index, one in enumerate(schema.get(key) or ()):
             found += _schema(one, f"{field}.{key}[{index}]")
+    return found
+
+
+def _lists(schema: Obj, field: str) -> list[FieldError]:
+    """What a list's type asks of its schema."""
+    kind, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys")
+    found: list[FieldError] = []
+    if kind is not None and kind not in _LIST_TYPES:
+        found.append(not_supported(f"{field}.x-kubernetes-list-type", kind, _LIST_TYPES))
+    if kind is not None and schema.get("type") != "array":
+        detail = "must be array if x-kubernetes-list-type is specified"
+        given = schema.get("type")
+        found.append(invalid(f"{field}.type", given, detail) if given else required(f"{field}.type", detail))
+    if kind == "map" and not keys:
+        detail = "must not be empty if x-kubernetes-list-type is map"
+        found.append(required(f"{field}.x-kubernetes-list-map-keys", detail))
+    if keys and kind != "map":
+        detail = "must be map if x-kubernetes-list-map-keys is non-empty"
+        where = f"{field}.x-kubernetes-list-type"
+        found.append(invalid(where, kind, detail) if kind else required(where, detail))
     return found
 
 
