@@ -217,6 +217,8 @@ class Spawner:
         restarting = process.restart and not process.stopping and self.init.stop_at is None
         if error:
             self.reply(process, {"error": "SpawnError", **error})
+        else:  # it ran, and ended before the fork server had let go of its end of the report
+            self.reply(process, {"pid": process.pid})
         if process.internal:
             self.zygote.lost()
         self.init.publish(process, restarting=restarting)
