@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+# the chapters are not test modules, and their asserts must say as much
+pytest.register_assert_rewrite("tests.kubectl")
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from tests.kubectl.matrix import CELLS, table

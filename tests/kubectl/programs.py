@@ -22,11 +22,14 @@ def kubectls() -> dict[str, str]:
     if found:
         directories.append(Path(found).resolve().parent)
     directories.append(REPOSITORY / ".cache" / "kubectl-debian" / "usr" / "bin")
+    found_programs = [
+        p for where in directories if where.is_dir() for p in sorted(where.iterdir()) if _NAME.match(p.name)
+    ]
     programs: dict[str, str] = {}
-    for directory in directories:
-        for program in sorted(directory.iterdir()) if directory.is_dir() else ():
-            if _NAME.match(program.name) and os.access(program, os.X_OK):
-                programs.setdefault(_version(program), str(program))
+    # numbered ones first: a plain kubectl may be one that calls another by the server's version
+    for program in sorted(found_programs, key=lambda path: path.name == "kubectl"):
+        if os.access(program, os.X_OK):
+            programs.setdefault(_version(program), str(program))
     programs.pop("", None)
     return dict(sorted(programs.items(), key=lambda item: [int(part) for part in item[0].split(".")]))
 
