@@ -40,9 +40,7 @@ CREATE TABLE IF NOT EXISTS log (
   deleted INTEGER NOT NULL, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS floor (collection TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
 """
-_INSERT = {
-    rows: "INSERT INTO log VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows) for rows in (128, 32, 8, 1)
-}
+_INSERT = {rows: "INSERT INTO log VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows) for rows in (128, 32, 8, 1)}
 """Several rows a statement: each statement gives the interpreter's lock away and has to wait for it afterwards."""
 _Row = tuple[int, str, int, int, bool, bytes]
 _FLOOR = "INSERT INTO floor VALUES (?, ?) ON CONFLICT (collection) DO UPDATE SET revision = excluded.revision"

@@ -54,7 +54,7 @@ async def test_a_pod_runs_and_is_ready_with_one_status_patch(node: NodeUnderTest
 
 
 async def test_a_status_that_somebody_else_wrote_is_put_right(node: NodeUnderTest) -> None:
-    """The node-lifecycle controller says Ready=False while the node is cut off; afterwards the kubelet's word counts."""
+    """The node-lifecycle controller says Ready=False while a node is cut off; afterwards the kubelet's word counts."""
     node.api.add(pod())
     await eventually(lambda: conditions(node).get("Ready") == "True", "ready")
     status = node.pod()["status"]
