@@ -37,9 +37,8 @@ def begin(method: str = "GET", *, streaming: bool = False) -> tuple[Connection, 
     return connection, connection.send(method, b"request", streaming=streaming), wire
 
 
-CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nTrailer: a\r\n\r\n"
-)
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = CHUNKED_HEAD + b"5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nTrailer: a\r\n\r\n"
 ANSWERS = {
     "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world", b"hello world", True),
     "chunks and a trailer": (CHUNKED, b"hello world", True),
