@@ -112,6 +112,15 @@ def addresses(frame: bytes) -> list[IPv4Address]:
     return [address for address in seen if address in LAB_NETWORK]
 
 
+def test_the_watch_knows_the_labs_packets() -> None:
+    """Else it would pass because it is blind."""
+    ours, other = IPv4Address("198.18.1.2").packed, IPv4Address("192.0.2.1").packed
+    header, arp = bytes(12), bytes(14)
+    assert addresses(header + b"\x08\x00" + bytes(12) + ours + other) == [IPv4Address("198.18.1.2")]
+    assert addresses(header + b"\x08\x06" + arp + other + bytes(6) + ours) == [IPv4Address("198.18.1.2")]
+    assert addresses(header + b"\x08\x00" + bytes(12) + other + other) == []
+
+
 def counters() -> dict[str, int]:
     """What any user may read of the machine's traffic: its own pings and forwarding, and what its interfaces sent."""
     lines = [line.split() for line in Path("/proc/net/snmp").read_text().splitlines()]
