@@ -60,7 +60,8 @@ def _exec(kubectl: Kubectl) -> None:
 @RUNNING.verb("exec -it", everyday=True)
 def _exec_terminal(kubectl: Kubectl) -> None:
     # kubectl tells the size in a message of its own, which the program may be ahead of
-    script = "tty; until stty size 2>/dev/null; do sleep 0.1; done; read x; echo got $x"
+    wait = "n=0; until stty size 2>&1 | grep [1-9] || [ $n = 50 ]; do n=$((n+1)); sleep 0.1; done"
+    script = f"tty; {wait}; read x; echo got $x"
     result = kubectl.on_terminal(f"exec -it box -c main -- sh -c '{script}'", "word\n", (33, 101))
     assert result.code == 0, str(result)
     assert "/dev/pts/" in result.out, str(result)
