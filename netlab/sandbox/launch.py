@@ -91,6 +91,9 @@ def launch(
             "main": [spec_data(spec) for spec in main],
         }
         return _Boot(lab, config, timeout).run()
+    except BaseException:
+        _remove_cgroup(lab)
+        raise
     finally:
         os.close(lock)
 
@@ -242,8 +245,12 @@ def _kill(pid: int) -> None:
 
 def destroy(lab: LabPaths, *, grace: float = 0.0) -> bool:
     """End the lab: SIGTERM and up to `grace` seconds for an orderly stop, then SIGKILL to PID 1; returns when every
-    process is gone. True when there was something to end. Idempotent; safe against pid reuse."""
-    pid = running_pid(lab)
+    process is gone. True when there was something to end. Idempotent; safe against pid reuse.
+
+    A start that is at work, or dying because its caller was killed, is waited for a moment."""
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while (pid := running_pid(lab)) is None and lock_is_held(lab) and time.monotonic() < deadline:
+        time.sleep(0.01)
     ended = False
     if pid is not None:
         ended = _end(lab, pid, grace)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.labs.tools import User, init_pid, namespaces_of, processes_of
+from tests.labs.tools import Namespaces, User, init_pid
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,7 +30,7 @@ def test_a_signal_while_it_starts(caller: User, machine_unchanged: dict[str, str
         process = caller.popen("up", "single")
         time.sleep(moment)
         init = init_pid(caller)
-        namespaces = namespaces_of(init) if init else set()
+        namespaces = Namespaces(init)
         os.killpg(process.pid, number)  # as a terminal does: to the whole foreground process group
         output, _ = process.communicate(timeout=30)
         if process.returncode == 0:  # it was quicker than the interruption
@@ -39,7 +39,7 @@ def test_a_signal_while_it_starts(caller: User, machine_unchanged: dict[str, str
         assert process.returncode in (128 + number, -number), output
         assert "Traceback" not in output or process.returncode < 0  # Python speaks so while it starts
         assert state(caller) in ("stopped", "unknown")
-        assert processes_of(namespaces) == []
+        assert namespaces.processes() == []
     up = caller.klab("up", "single")
     assert up.returncode == 0, up.stderr
 
@@ -51,7 +51,7 @@ def test_a_kill_while_it_starts(caller: User, machine_unchanged: dict[str, str])
         process.kill()
         process.communicate(timeout=30)
         init = init_pid(caller)
-        namespaces = namespaces_of(init) if init else set()
+        namespaces = Namespaces(init)
         again = caller.klab("up", "single")
         if again.returncode == 0:
             assert init is None, "the first lab was running, and there is another now"
@@ -59,7 +59,7 @@ def test_a_kill_while_it_starts(caller: User, machine_unchanged: dict[str, str])
             assert "already runs" in again.stderr
             assert state(caller) == "running"
         assert caller.klab("down").returncode == 0
-        assert processes_of(namespaces) == []
+        assert namespaces.processes() == []
 
 
 def test_a_second_up_while_the_first_is_at_work(caller: User) -> None:
@@ -77,10 +77,10 @@ def test_down_while_it_starts(caller: User, machine_unchanged: dict[str, str]) -
     process = caller.popen("up", "single")
     while (init := init_pid(caller)) is None:
         time.sleep(0.02)
-    namespaces = namespaces_of(init)
+    namespaces = Namespaces(init)
     assert caller.klab("down", "single").returncode == 0
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 1, output
     assert "Traceback" not in output
-    assert processes_of(namespaces) == []
+    assert namespaces.processes() == []
     assert caller.klab("up", "single").returncode == 0

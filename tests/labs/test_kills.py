@@ -18,7 +18,7 @@ from subprocess import Popen
 import pytest
 
 from netlab.api.types import Obj
-from tests.labs.tools import User, descendants, init_pid, namespaces_of, processes_of, until
+from tests.labs.tools import Namespaces, User, descendants, init_pid, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -50,8 +50,8 @@ def kill(pid: int) -> str:
     return f"{name} ({pid})"
 
 
-def gone(namespaces: set[str]) -> None:
-    until("every process of the lab is gone", lambda: processes_of(namespaces) == [], 10)
+def gone(namespaces: Namespaces) -> None:
+    until("every process of the lab is gone", lambda: namespaces.processes() == [], 10)
 
 
 def items(user: User, *what: str) -> list[Obj]:
@@ -143,7 +143,7 @@ def test_while_it_starts(caller: User, machine_unchanged: dict[str, str], seed: 
     process = caller.popen("up", "single")
     victim = victim_of_start(chance, caller, process, name)
     init = init_pid(caller)
-    namespaces = namespaces_of(init) if init else set()
+    namespaces = Namespaces(init)
     what = kill(victim)
     output, _ = process.communicate(timeout=90)
     if victim not in (init, process.pid):
@@ -198,7 +198,7 @@ def test_the_end_of_pid_1(caller: User, machine_unchanged: dict[str, str]) -> No
         time.sleep(chance.uniform(0.0, 1.0))
         init = init_pid(caller)
         assert init is not None
-        namespaces = namespaces_of(init)
+        namespaces = Namespaces(init)
         kill(init)
         gone(namespaces)
         assert json.loads(caller.klab("ls", "-o", "json").stdout)[0]["state"] == "stopped"
@@ -214,7 +214,7 @@ def test_while_it_stops(caller: User, machine_unchanged: dict[str, str]) -> None
         assert caller.kubectl("create", "configmap", f"kept-{number}").returncode == 0
         init = init_pid(caller)
         assert init is not None
-        namespaces = namespaces_of(init)
+        namespaces = Namespaces(init)
         process = caller.popen("down")
         time.sleep(chance.uniform(0.1, 1.0))
         kill(chance.choice([process.pid, init, *descendants(init)]))

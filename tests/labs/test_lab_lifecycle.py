@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.labs.tools import User, namespaces_of, processes_of
+from tests.labs.tools import Namespaces, User
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -16,7 +16,7 @@ def test_up_use_down(anyone: User, machine_unchanged: dict[str, str]) -> None:
     assert up.returncode == 0, up.stderr
     started = json.loads(up.stdout)
     assert started["name"] == "single"
-    namespaces = namespaces_of(started["pid"])
+    namespaces = Namespaces(started["pid"])
 
     listed = json.loads(anyone.klab("ls", "-o", "json").stdout)
     assert [(lab["name"], lab["state"]) for lab in listed] == [("single", "running")]
@@ -44,7 +44,7 @@ def test_up_use_down(anyone: User, machine_unchanged: dict[str, str]) -> None:
 
     down = anyone.klab("down")
     assert down.returncode == 0, down.stderr
-    assert processes_of(namespaces) == []
+    assert namespaces.processes() == []
     assert anyone.klab("down", "single").stdout.strip() == "lab 'single' was not running"
     assert anyone.klab("down", "single").returncode == 0
     assert [lab["state"] for lab in json.loads(anyone.klab("ls", "-o", "json").stdout)] == ["stopped"]

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.labs.tools import User, init_pid, namespaces_of, until
+from tests.labs.tools import Namespaces, User, init_pid, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -65,7 +65,7 @@ def test_two_labs_of_one_topology_do_not_meet(caller: User, machine_unchanged: d
 
     one, two = (init_pid(caller, lab) for lab in LABS)
     assert one is not None and two is not None
-    shared = namespaces_of(one) & namespaces_of(two)
+    shared = Namespaces(one).names & Namespaces(two).names
     assert not shared
 
     for lab in LABS:

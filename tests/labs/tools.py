@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -119,9 +120,39 @@ def _stable(text: str) -> str:
 NAMESPACES = ("user", "net", "mnt", "pid", "uts", "ipc")
 
 
-def namespaces_of(pid: int) -> set[str]:
-    """The namespaces that a process (a lab's PID 1, say) does not share with this one."""
-    return {name for kind in NAMESPACES if (name := _namespace(pid, kind)) != _namespace("self", kind) and name}
+class Namespaces:
+    """The namespaces that a process (a lab's PID 1, say) does not share with this one.
+
+    They are held open: the kernel gives the number of one that is gone to the next that is made, perhaps of another
+    lab. `Namespaces(None)`: of a process that there was not; nobody is in them.
+    """
+
+    def __init__(self, pid: int | None) -> None:
+        self.names: set[str] = set()
+        self.handles: list[int] = []
+        for kind in NAMESPACES if pid is not None else ():
+            with contextlib.suppress(OSError):
+                handle = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+                self.handles.append(handle)
+                if (name := os.readlink(f"/proc/self/fd/{handle}")) != _namespace("self", kind):
+                    self.names.add(name)
+
+    def __del__(self) -> None:
+        for handle in self.handles:
+            os.close(handle)
+
+    def processes(self) -> list[int]:
+        """The processes on this machine that are in one of them."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    ended = (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+                except OSError:
+                    continue
+                if not ended and any(_namespace(entry.name, kind) in self.names for kind in NAMESPACES):
+                    found.append(int(entry.name))
+        return found
 
 
 def _namespace(pid: int | str, kind: str) -> str:
@@ -129,20 +160,6 @@ def _namespace(pid: int | str, kind: str) -> str:
         return os.readlink(f"/proc/{pid}/ns/{kind}")
     except OSError:
         return ""
-
-
-def processes_of(namespaces: set[str]) -> list[int]:
-    """The processes on this machine that are in one of these namespaces."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                ended = (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-            except OSError:
-                continue
-            if not ended and any(_namespace(entry.name, kind) in namespaces for kind in NAMESPACES):
-                found.append(int(entry.name))
-    return found
 
 
 def init_pid(user: User, lab: str = "single") -> int | None:
