@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import time
@@ -72,6 +73,40 @@ def test_as_many_packets_are_lost_as_the_link_says(sandbox, tmp_path):
     time.sleep(0.5)
     got += drain(receiver)
     assert 720 <= got <= 880, got
+    net.stop()
+
+
+RATE = 4_000_000
+"""So little that the bucket holds 30 ms: the virtual machine may be kept waiting for the processor that long."""
+
+
+def stream(sender: socket.socket, receiver: socket.socket, seconds: float) -> float:
+    """Bits per second that arrive, once what was in the queues at the start is through."""
+    received, began = 0, 0.0
+    end = time.monotonic() + seconds
+    sender.setblocking(False)
+    receiver.settimeout(5)
+    payload = b"x" * 65536
+    while time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            sender.send(payload)
+        received += len(receiver.recv(1 << 20))
+        if not began and time.monotonic() > end - seconds + 1:
+            began, received = time.monotonic(), 0
+    return received * 8 / (time.monotonic() - began)
+
+
+def test_a_tcp_stream_gets_the_bandwidth_of_the_link(sandbox, tmp_path):
+    net = two(tmp_path, "bandwidth: 4Mbit")
+    with net.netns("n2").socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("0.0.0.0", 9998))
+        listener.listen()
+        sender = net.netns("n1").socket(socket.AF_INET, socket.SOCK_STREAM)
+        sender.connect((net.node_ip("n2"), 9998))
+        receiver = listener.accept()[0]
+    with sender, receiver:
+        measured = stream(sender, receiver, 4)
+    assert 0.85 * RATE <= measured <= 1.15 * RATE, measured
     net.stop()
 
 
