@@ -149,7 +149,24 @@ class Kubectl:
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=10)
+            if process.stdout is not None and not process.stdout.closed:
+                process.communicate(timeout=10)
+
+    def until_printed(self, process: subprocess.Popen[str], word: str) -> str:
+        """Read what it prints until a line has the word; that line. The output's end before it is a failure."""
+        assert process.stdout is not None
+        read = []
+        for line in process.stdout:
+            read.append(line)
+            if word in line:
+                return line
+        raise AssertionError(f"{shlex.join(map(str, process.args[3:]))}: no {word!r} in\n{''.join(read)}")  # type: ignore[index]
+
+    def ends(self, process: subprocess.Popen[str], code: int, timeout: float = 60) -> str:
+        """It must end by itself with this code; what it still printed."""
+        rest, _ = process.communicate(timeout=timeout)
+        assert process.returncode == code, f"→ {process.returncode}\n{rest}"
+        return rest
 
     def on_terminal(
         self, command: str, typed: str = "", size: tuple[int, int] = (24, 80), timeout: float = 30
