@@ -92,6 +92,18 @@ def expected_status(error: BaseException) -> int | None:
     return 1 if isinstance(error, OSError) else None
 
 
+def interruption_behind(error: BaseException) -> BaseException | None:
+    """The SystemExit or KeyboardInterrupt of a signal that another exception has swallowed.
+
+    A signal can arrive inside an import, and CPython 3.11 turns whatever is raised there while a class is being made
+    into a RuntimeError ("Error calling __set_name__ …"), with what was raised as its cause.
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, SystemExit | KeyboardInterrupt):
+        found = found.__cause__ or found.__context__
+    return found
+
+
 def main() -> None:
     """The console script. A broken pipe or Ctrl-C ends quietly with the status that a shell expects."""
     try:
@@ -107,6 +119,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except Exception as error:
+        interruption = interruption_behind(error)
+        if interruption is not None:
+            click.echo("interrupted", err=True)
+            sys.exit(interruption.code if isinstance(interruption, SystemExit) else 130)
         status = expected_status(error)
         if status is not None:
             click.echo(f"Error: {error}", err=True)

@@ -173,4 +173,4 @@ class Lab:
             raise LabError(f"{' '.join(command)}: no end after {timeout:.0f} s") from None
 
 
-_KLAB = (sys.executable, "-m", "netlab.cli")
+_KLAB = (sys.executable, "-m", "netlab")

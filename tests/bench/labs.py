@@ -57,7 +57,7 @@ class BenchLab:
 
     def klab(self, *arguments: str, timeout: float = 300.0) -> str:
         """Run `klab`; its output. RuntimeError with its words when it fails."""
-        return self._run([sys.executable, "-m", "netlab.cli", *arguments], timeout)
+        return self._run([sys.executable, "-m", "netlab", *arguments], timeout)
 
     def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 300.0) -> str:
         return self._run(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], timeout, stdin)

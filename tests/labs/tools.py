@@ -32,7 +32,7 @@ class User:
 
     @property
     def klab_command(self) -> tuple[str, ...]:
-        return (*self.prefix, *self.python[0], "-m", "netlab.cli")
+        return (*self.prefix, *self.python[0], "-m", "netlab")
 
     @property
     def environment(self) -> dict[str, str]:

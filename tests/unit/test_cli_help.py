@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from netlab.cli import klab
+from netlab.cli import interruption_behind, klab
 
 
 def commands(group: click.Group = klab, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -46,3 +46,11 @@ def test_a_misspelt_verb_gets_a_suggestion() -> None:
     result = CliRunner().invoke(klab, ["statsu"])
     assert result.exit_code == 2
     assert "did you mean 'status'" in result.output
+
+
+def test_a_signal_inside_an_import_is_found_again() -> None:
+    """CPython 3.11 wraps what is raised in `__set_name__`; the exit status must be the signal's."""
+    swallowed = RuntimeError("Error calling __set_name__ on 'Field' instance")
+    swallowed.__cause__ = SystemExit(129)
+    assert interruption_behind(swallowed) is swallowed.__cause__
+    assert interruption_behind(ValueError("of our own")) is None
