@@ -54,6 +54,11 @@ class Connection(web.RequestHandler):
             self.stream.cancel()
         super().connection_lost(exc)
 
+    @property
+    def busy(self) -> bool:
+        """A request is being answered."""
+        return self._current_request is not None
+
     async def drained(self) -> None:
         """Wait while the client is far behind."""
         if self.transport is not None and self.transport.get_write_buffer_size() > _BUFFERED:
@@ -67,10 +72,14 @@ class HttpServer(web.Server):
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def end_streams(self) -> None:
-        """Tell watches to end, so that a shutdown need not wait for them."""
-        for connection in self.connections:
-            if isinstance(connection, Connection) and connection.stream is not None:
+        """End watches and connections that wait for a request: aiohttp's shutdown would give each its whole time."""
+        for connection in list(self.connections):
+            if not isinstance(connection, Connection):
+                continue
+            if connection.stream is not None:
                 connection.stream.cancel()
+            elif not connection.busy:
+                connection.force_close()
 
 
 class Ready(web.StreamResponse):
