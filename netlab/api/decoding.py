@@ -56,9 +56,11 @@ def decode_as(
     With `any_version` the apiVersion in the body is taken as it is: DeleteOptions exist in every group.
     """
     obj = _parse(raw, kind)
+    # looked at before anything is added to the object
+    plain = isinstance(raw, dict) or field_validation == "Ignore" or not _may_repeat_keys(raw, obj)
     _check_type(obj, api_version, kind, any_version)
     go_type = _go_type(api_version, kind)
-    if isinstance(raw, dict) or field_validation == "Ignore" or not _may_repeat_keys(raw, obj):
+    if plain:
         try:
             return fast.decoder(go_type)(obj), []
         except fast.Unusual:
