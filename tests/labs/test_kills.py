@@ -18,7 +18,7 @@ from subprocess import Popen
 import pytest
 
 from netlab.api.types import Obj
-from tests.labs.tools import Namespaces, User, descendants, init_pid, until
+from tests.labs.tools import Namespaces, User, descendants, init_pid, picture, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -72,7 +72,7 @@ def all_ready(user: User) -> bool:
 
 def converged(user: User, after: str) -> None:
     until(f"all components run after the end of {after}", lambda: user.klab("status").returncode == 0)
-    until(f"nodes and pods are Ready after the end of {after}", lambda: all_ready(user))
+    until(f"nodes and pods are Ready after the end of {after}", lambda: all_ready(user), found=lambda: picture(user))
 
 
 @dataclass
@@ -155,7 +155,7 @@ def test_while_it_starts(caller: User, machine_unchanged: dict[str, str], seed: 
         gone(namespaces)
         again = caller.klab("up", "single")
         assert again.returncode == 0, f"after the end of {what}: {again.stderr}"
-    until(f"nodes and pods are Ready after the end of {what}", lambda: all_ready(caller))
+    until(f"nodes and pods are Ready after the end of {what}", lambda: all_ready(caller), found=lambda: picture(caller))
 
 
 @pytest.mark.parametrize("seed", RUNS)

@@ -170,12 +170,22 @@ def init_pid(user: User, lab: str = "single") -> int | None:
         return None
 
 
-def until(what: str, holds: Callable[[], bool], timeout: float = 60.0) -> None:
-    """Wait for it; AssertionError with `what` after `timeout` seconds."""
+def until(what: str, holds: Callable[[], bool], timeout: float = 60.0, found: Callable[[], str] | None = None) -> None:
+    """Wait for it; AssertionError with `what`, and what there was instead, after `timeout` seconds."""
     end = time.monotonic() + timeout
     while not holds():
-        assert time.monotonic() < end, f"{what}: not within {timeout:.0f} s"
+        if time.monotonic() >= end:
+            raise AssertionError(f"{what}: not within {timeout:.0f} s\n{found() if found else ''}")
         time.sleep(0.1)
+
+
+def picture(user: User) -> str:
+    """What a person would look at when pods are not Ready."""
+    said = [user.kubectl("get", "nodes,pods", "-A", "-o", "wide"), user.kubectl("get", "pods", "-A", "-o", "yaml")]
+    said += [user.kubectl("get", "events", "-A"), user.klab("status")]
+    logs = sorted((user.home / "state" / "netlab").glob("*/logs/*.log"))
+    ends = [f"{log.name}:\n{log.read_text()[-2000:]}" for log in logs]
+    return "\n".join([*(answer.stdout + answer.stderr for answer in said), *ends])
 
 
 def one_sentence(text: str) -> None:
