@@ -23,6 +23,11 @@ ROWS: tuple[tuple[str, float, float, str], ...] = (
     ("pod_gc_quarantine", 40.0, 2.0, "podgc quarantineTime"),
     ("gc_absent_owner_ttl", 10.0, 2.0, "how long an owner once seen absent stays known as absent"),
     ("resync", 43200.0, 0.0, "--min-resync-period; 0 is none"),
+    ("hpa_sync", 15.0, 1.0, "--horizontal-pod-autoscaler-sync-period"),
+    ("hpa_downscale_stabilization", 300.0, 15.0, "--horizontal-pod-autoscaler-downscale-stabilization"),
+    ("hpa_cpu_initialization", 300.0, 5.0, "--horizontal-pod-autoscaler-cpu-initialization-period"),
+    ("hpa_initial_readiness_delay", 30.0, 2.0, "--horizontal-pod-autoscaler-initial-readiness-delay"),
+    ("metrics_resolution", 15.0, 2.0, "metrics-server --metric-resolution"),
     ("endpoints_batch", 0.0, 0.1, "--endpointslice-updates-batch-period, for Services with many endpoints"),
     ("leader_lease_duration", 15.0, 3.0, "--leader-elect-lease-duration"),
     ("leader_renew_deadline", 10.0, 2.0, "--leader-elect-renew-deadline"),
@@ -72,6 +77,11 @@ class Timing:
     pod_gc_quarantine: float
     gc_absent_owner_ttl: float
     resync: float
+    hpa_sync: float
+    hpa_downscale_stabilization: float
+    hpa_cpu_initialization: float
+    hpa_initial_readiness_delay: float
+    metrics_resolution: float
     endpoints_batch: float
     leader_lease_duration: float
     leader_renew_deadline: float

@@ -374,10 +374,14 @@ class FakeApi:
             if method != "GET" and body is not None:
                 spec = {**current["spec"], "replicas": body["spec"]["replicas"]}
                 current = self._update(Target(target.resource, *key, ""), current, {**current, "spec": spec})
+            selector = labels.from_label_selector(current["spec"].get("selector") or {})
+            running = meta.get(current, "status", "replicas", default=0)
             return 200, {
                 "kind": "Scale",
                 "apiVersion": "autoscaling/v1",
+                "metadata": {"name": target.name, "namespace": target.namespace},
                 "spec": {"replicas": current["spec"]["replicas"]},
+                "status": {"replicas": running, "selector": str(selector)},
             }
         raise errors.path_not_found()
 

@@ -46,6 +46,7 @@ CONTROLLERS: dict[str, str] = {
     "garbage-collector": "netlab.controllers.garbage.collector:GarbageCollector",
     "pod-garbage-collector": "netlab.controllers.pod_gc:PodGcController",
     "disruption": "netlab.controllers.disruption:DisruptionController",
+    "horizontal-pod-autoscaler": "netlab.controllers.horizontal.controller:HorizontalController",
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
 }
 """Upstream's names, in the order in which a starting cluster needs them."""
