@@ -15,12 +15,15 @@ from netlab.dataplane.iptables.rules import (
     Comment,
     CtState,
     Dnat,
+    InSet,
+    IpvsMatch,
     Jump,
     MarkMatch,
     Masquerade,
     Match,
     Net,
     NfAcct,
+    PhysdevIn,
     Ports,
     Recent,
     Reject,
@@ -271,6 +274,28 @@ def _nfacct(tokens: _Tokens) -> NfAcct:
     return NfAcct(_only(tokens, "--nfacct-name")[2])
 
 
+def _set(tokens: _Tokens) -> InSet:
+    _, negated, name = _only(tokens, "--match-set")
+    return InSet(name, tuple(next(tokens).split(",")), negated)
+
+
+def _physdev(tokens: _Tokens) -> PhysdevIn:
+    option, negated = next(tokens.options())
+    if option != "--physdev-is-in":
+        raise ParseError(f"unknown option {option}")
+    return PhysdevIn(negated)
+
+
+def _ipvs(tokens: _Tokens) -> IpvsMatch:
+    found: dict[str, str] = {}
+    for option, negated in tokens.options():
+        if option not in ("--vproto", "--vaddr", "--vport") or negated:
+            raise ParseError(f"unknown option of ipvs: {option}")
+        found[option] = next(tokens)
+    address = found["--vaddr"].removesuffix("/32").removesuffix("/128")
+    return IpvsMatch(int(found["--vproto"]), address, int(found["--vport"]))
+
+
 _MATCHES: Mapping[str, Callable[[_Tokens], Match]] = {
     "comment": _comment,
     "conntrack": _ctstate,
@@ -279,6 +304,9 @@ _MATCHES: Mapping[str, Callable[[_Tokens], Match]] = {
     "recent": _recent,
     "statistic": _statistic,
     "nfacct": _nfacct,
+    "set": _set,
+    "physdev": _physdev,
+    "ipvs": _ipvs,
 }
 
 

@@ -132,7 +132,41 @@ class NfAcct:
         return f"-m nfacct --nfacct-name  {self.name}"
 
 
-Match = Comment | Ports | CtState | AddrType | MarkMatch | Recent | Statistic | NfAcct
+@dataclass(frozen=True, slots=True)
+class InSet:
+    """Whether the packet is in an ipset, asked with these sides of it: ("dst", "dst") is destination and its port."""
+
+    name: str
+    sides: tuple[str, ...]
+    negated: bool = False
+
+    def __str__(self) -> str:
+        return f"-m set {_not(self.negated)}--match-set {self.name} {','.join(self.sides)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PhysdevIn:
+    """Whether the packet came in over a bridge's port."""
+
+    negated: bool = False
+
+    def __str__(self) -> str:
+        return f"-m physdev {_not(self.negated)}--physdev-is-in"
+
+
+@dataclass(frozen=True, slots=True)
+class IpvsMatch:
+    """Whether the packet belongs to a connection of this virtual server; the protocol is a number."""
+
+    protocol: int
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"-m ipvs --vproto {self.protocol} --vaddr {self.address} --vport {self.port}"
+
+
+Match = Comment | Ports | CtState | AddrType | MarkMatch | Recent | Statistic | NfAcct | InSet | PhysdevIn | IpvsMatch
 
 
 @dataclass(frozen=True, slots=True)
