@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from netlab.api import meta
@@ -106,8 +107,9 @@ def _schema(resource: Resource, schema: Schema | None) -> Schema | None:
     return schema or schemas.for_kind(resource.api_version, resource.kind)
 
 
+@lru_cache(maxsize=256)
 def _zero(resource: Resource) -> Obj:
-    """What Go writes for a new, empty object of this kind: creation is compared with that."""
+    """What Go writes for a new, empty object of this kind: creation is compared with that. Only read."""
     if resource.custom:
         return {}
     from netlab.api import gotypes

@@ -9,6 +9,7 @@ changed, since stored objects and their copies share them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from netlab.api.managedfields.typed import Repeated, is_list, is_map, items
@@ -23,19 +24,60 @@ def every(schema: Schema | None, value: Any) -> Trie:
     """The trie of a value that is new (or gone) as a whole."""
     if not value or schema is None:
         return {}
-    if isinstance(value, dict):
-        if not is_map(schema, value):
+    walk = _walk(schema)
+    return walk(value) if walk is not None else {}
+
+
+Walk = Callable[[Any], Trie]
+
+
+def _walk(schema: Schema) -> Walk | None:
+    """The function that makes the trie of a value of this schema, made once; None where it is owned as one."""
+    kept: dict[str, Any] = schema.__dict__
+    if "_walk" not in kept:
+        made = None
+        if is_map(schema, None):
+            made = _fields_walk(schema)
+        elif is_list(schema, None):
+            made = _items_walk(schema)
+        kept["_walk"] = made
+    found: Walk | None = kept["_walk"]
+    return found
+
+
+def _fields_walk(schema: Schema) -> Walk:
+    known: dict[str, tuple[str, Schema | None]] = {}
+    fixed = bool(schema.properties)
+
+    def walk(value: Any) -> Trie:
+        if type(value) is not dict and not isinstance(value, dict):
             return {}
-        children = {f"f:{key}": every(schema.field(key), value[key]) for key in sorted(value)}
-    elif isinstance(value, list) and not isinstance(value, Repeated):
-        if not is_list(schema, value):
+        made: Trie = {_OWN: {}}
+        for key in sorted(value):
+            named = known.get(key)
+            if named is None:
+                named = (f"f:{key}", schema.field(key))
+                if fixed:
+                    known[key] = named
+            name, inner = named
+            made[name] = every(inner, value[key])
+        return made
+
+    return walk
+
+
+def _items_walk(schema: Schema) -> Walk:
+    def walk(value: Any) -> Trie:
+        if not isinstance(value, list) or isinstance(value, Repeated):
             return {}
         found = items(schema, value)
         inner = schema.items
-        children = {key: every(inner, found[key]) for key in sorted(found)}
-    else:
-        return {}
-    return {_OWN: {}, **children}
+        made: Trie = {_OWN: {}}
+        for key in sorted(found):
+            made[key] = every(inner, found[key])
+        return made
+
+    return walk
 
 
 def changes(schema: Schema | None, old: Any, new: Any) -> tuple[Trie | None, Trie | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -55,16 +56,24 @@ def element(schema: Schema, item: Any) -> str:
         return f"v:{orjson.dumps(item).decode()}"
     if not isinstance(item, dict):
         raise TypedError("associative list with keys may not have non-map elements")
-    keys = {}
-    for key in schema.list_map_keys:
+    names, values = schema.list_map_keys, []
+    for key in names:
         value = item.get(key, _KEY_DEFAULTS.get(key))
         if value is None:
             raise TypedError(
                 f'associative list with keys has an element that omits key field "{key}" '
                 "(and doesn't have default value)"
             )
-        keys[key] = value
-    return f"k:{orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()}"
+        values.append(value)
+    try:
+        return _keyed(names, *values)
+    except TypeError:  # a key that is an object: no schema of ours has one, a custom one may
+        return _keyed.__wrapped__(names, *values)
+
+
+@lru_cache(maxsize=8192, typed=True)
+def _keyed(names: tuple[str, ...], *values: Any) -> str:
+    return f"k:{orjson.dumps(dict(zip(names, values, strict=True)), option=orjson.OPT_SORT_KEYS).decode()}"
 
 
 class Repeated(list[Any]):

@@ -130,10 +130,12 @@ def config_map(obj: Obj) -> list[FieldError]:
     data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
     size = 0
     for key, value in data.items():
-        found += each(f"data[{key}]", key, names.config_map_key(key))
+        wrong = names.config_map_key(key)
+        if wrong:
+            found += each(f"data[{key}]", key, wrong)
         if key in binary:
             found.append(invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
-        size += len(value.encode())
+        size += len(value) if value.isascii() else len(value.encode())
     for key, value in binary.items():
         found += each(f"binaryData[{key}]", key, names.config_map_key(key))
         size += len(base64.b64decode(value))

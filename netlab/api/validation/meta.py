@@ -164,8 +164,12 @@ def labels(given: dict[str, str] | None, field: str) -> list[FieldError]:
     """`ValidateLabels`."""
     found: list[FieldError] = []
     for key, value in (given or {}).items():
-        found += label_key(key, field)
-        found += each(field, value, names.label_value(value))
+        wrong = names.qualified_name(key)
+        if wrong:
+            found += each(field, key, wrong)
+        wrong = names.label_value(value)
+        if wrong:
+            found += each(field, value, wrong)
     return found
 
 

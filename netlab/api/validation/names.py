@@ -27,6 +27,7 @@ _is_label_1035 = re.compile(_LABEL_1035).fullmatch
 _is_qualified = re.compile(_QUALIFIED).fullmatch
 _is_label_value = re.compile(_LABEL_VALUE).fullmatch
 _is_env_name = re.compile(_ENV_NAME).fullmatch
+_is_relaxed_env_name = re.compile(r"[ -<>-~]+").fullmatch
 _is_config_key = re.compile(_CONFIG_KEY).fullmatch
 _is_http_header = re.compile(_HTTP_HEADER).fullmatch
 _is_percent = re.compile(_PERCENT).fullmatch
@@ -84,6 +85,8 @@ def _checked(value: str, maximum: int, good: bool, message: str) -> list[str]:
 
 def dns_label(value: str) -> list[str]:
     """RFC 1123 label."""
+    if len(value) <= 63 and _is_label(value):
+        return []
     if _is_subdomain(value) and not _is_label(value):
         return _checked(value, 63, False, "must not contain dots")
     return _checked(value, 63, bool(_is_label(value)), regex_error(LABEL_MESSAGE, _LABEL, "my-name", "123-abc"))
@@ -91,6 +94,8 @@ def dns_label(value: str) -> list[str]:
 
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain."""
+    if len(value) <= 253 and _is_subdomain(value):
+        return []
     message = regex_error(SUBDOMAIN_MESSAGE, _SUBDOMAIN, "example.com")
     return _checked(value, 253, bool(_is_subdomain(value)), message)
 
@@ -150,6 +155,8 @@ def qualified_name(value: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _label_value_errors(value: str) -> tuple[str, ...]:
+    if len(value) <= 63 and _is_label_value(value):
+        return ()
     message = regex_error(_LABEL_VALUE_MESSAGE, _LABEL_VALUE, "MyValue", "my_value", "12345")
     return tuple(_checked(value, 63, bool(_is_label_value(value)), message))
 
@@ -163,7 +170,7 @@ def relaxed_env_name(value: str) -> list[str]:
     """Environment variable names as 1.33 takes them: printable ASCII but '='."""
     if not value:
         return ["environment variable name must be non-empty"]
-    if any(not " " <= char <= "~" for char in value) or "=" in value:
+    if not _is_relaxed_env_name(value):
         return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
     return []
 
@@ -181,6 +188,8 @@ def c_identifier(value: str) -> list[str]:
 
 def config_map_key(value: str) -> list[str]:
     """Keys of ConfigMaps and Secrets: file names."""
+    if len(value) <= 253 and value[:1] != "." and _is_config_key(value):
+        return []
     found = [max_length_error(253)] if len(value.encode()) > 253 else []
     if not _is_config_key(value):
         message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
