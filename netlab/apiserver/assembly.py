@@ -9,6 +9,8 @@ from netlab.apiserver.authn import Authenticator
 from netlab.apiserver.authn.tokens import ServiceAccountTokens
 from netlab.apiserver.authz import Authorizer
 from netlab.apiserver.authz.authorizer import AlwaysAllow, Mode
+from netlab.apiserver.authz.node import NodeAuthorizer
+from netlab.apiserver.authz.node_graph import NodeGraph
 from netlab.apiserver.authz.rbac import GROUP as RBAC
 from netlab.apiserver.authz.rbac import Rbac
 from netlab.apiserver.bootstrap import bootstrap
@@ -66,4 +68,8 @@ def _modes(api: Api) -> list[Mode]:
     rbac = Rbac(api)
     for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
         api.store.subscribe(api.stored(get(RBAC, kind)).collection, rbac.forget)
-    return [rbac]
+    homes = {found.collection: found for found in map(api.stored, (get(*kind) for kind in _GRAPH_KINDS))}
+    return [NodeAuthorizer(NodeGraph(api.store, lambda collection, item: load(item, homes[collection]))), rbac]
+
+
+_GRAPH_KINDS = (("v1", "Pod"), ("v1", "PersistentVolume"), ("storage.k8s.io/v1", "VolumeAttachment"))

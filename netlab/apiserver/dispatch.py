@@ -25,6 +25,7 @@ from netlab.apiserver.wire.path import RequestInfo
 
 log = logging.getLogger("netlab.apiserver")
 
+_SELECTING = frozenset({"list", "watch", "deletecollection"})
 Operation = Callable[[Api, Request, Resource], Awaitable[Answer]]
 OPERATIONS: dict[str, Operation] = {
     "get": get,
@@ -81,13 +82,26 @@ def authorize(api: Api, request: Request) -> None:
     if not info.is_resource:
         action = Action(info.verb, path=info.path)
     else:
-        action = Action(info.verb, info.group, info.resource, info.subresource, info.namespace, info.name, info.path)
+        name, fields = info.name, _required_fields(request) if info.verb in _SELECTING else ()
+        if fields and not name:
+            # as upstream's RequestInfo: who selects one object by its name asks for that object
+            name = dict(fields).get("metadata.name", "")
+        action = Action(info.verb, info.group, info.resource, info.subresource, info.namespace, name, info.path, fields)
     decision = api.authorizer.decide(user, action)
     if decision.allowed:
         return
     if not info.is_resource:
         raise errors.path_forbidden(user.name, info.verb, info.path)
     raise forbidden(user.name, action, decision.reason)
+
+
+def _required_fields(request: Request) -> tuple[tuple[str, str], ...]:
+    """The equalities of a field selector, read loosely: whether it is a good one is found later."""
+    text = request.query.get("fieldSelector", "")
+    if not text or "\\" in text:
+        return ()
+    pairs = (part.replace("==", "=", 1).partition("=") for part in text.split(",") if part and "!=" not in part)
+    return tuple((name, value) for name, sign, value in pairs if sign)
 
 
 async def _route(api: Api, request: Request) -> Answer:

@@ -10,12 +10,13 @@ from importlib import resources as files
 from string import Template
 
 from netlab.api.errors import StatusError
+from netlab.api.kubelet_labels import kubelet_may_set
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.transport import TransportError
 from netlab.lab.bus import report
 from netlab.manifests import in_apply_order, parse
-from netlab.topology.model import Topology
+from netlab.topology.model import Node, Topology
 
 
 def manifests(topology: Topology) -> list[Obj]:
@@ -63,15 +64,42 @@ _PLURALS = {
 }
 
 
+def administrative_labels(node: Node) -> dict[str, str]:
+    """PURE. The labels of a node that its kubelet may not set itself: kubeadm's, and such ones of the topology."""
+    role = {"node-role.kubernetes.io/control-plane": ""} if node.role == "control-plane" else {}
+    return {**role, **{key: value for key, value in dict(node.labels).items() if not kubelet_may_set(key)}}
+
+
+def _settled(node: Obj, labels: dict[str, str]) -> bool:
+    return condition(node, "Ready") and labels.items() <= (node["metadata"].get("labels") or {}).items()
+
+
+async def _label(client: Client, name: str, labels: dict[str, str]) -> None:
+    """Put the labels on a node; the API server may just be starting again, so try until it answers."""
+    while True:
+        try:
+            await client.patch(("v1", "nodes"), name, {"metadata": {"labels": labels}}, patch_type="merge")
+            return
+        except TransportError:
+            await asyncio.sleep(0.2)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            return
+
+
 async def _nodes_ready(client: Client, topology: Topology) -> None:
     from netlab.client.informer import Informer
 
-    wanted = {node.name for node in topology.nodes}
+    wanted = {node.name: administrative_labels(node) for node in topology.nodes}
+    labelling: dict[str, asyncio.Task[None]] = {}
     done = asyncio.Event()
 
-    def look(*_: Obj) -> None:
-        ready = {node["metadata"]["name"] for node in nodes.store.values() if condition(node, "Ready")}
-        if wanted <= ready:
+    def look(*seen: Obj) -> None:
+        name, labels = seen[-1]["metadata"]["name"], seen[-1]["metadata"].get("labels") or {}
+        if name not in labelling and not wanted.get(name, {}).items() <= labels.items():
+            labelling[name] = asyncio.create_task(_label(client, name, wanted[name]))
+        if all(node in nodes.store and _settled(nodes.store[node], labels) for node, labels in wanted.items()):
             done.set()
 
     nodes = Informer(client, ("v1", "nodes"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from netlab.api.types import Obj
 from netlab.client.client import Client
-from netlab.lab.components import announce, node_kubeconfig, share
+from netlab.lab.components import announce, component_kubeconfig, node_kubeconfig, share
 from netlab.node.agent import run_agent
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.proxy import start_proxy
@@ -57,6 +57,8 @@ def node_config(paths: LabPaths, topology: Topology, node: Node) -> NodeConfig:
         taints=tuple(_taint(taint) for taint in node.taints),
         capacity={"cpu": node.capacity.cpu, "memory": node.capacity.memory, "pods": str(node.capacity.pods)},
         unschedulable=node.unschedulable,
+        overlay_kubeconfig=str(component_kubeconfig(paths, "flannel")),
+        proxy_kubeconfig=str(component_kubeconfig(paths, "kube-proxy")),
     )
 
 

@@ -18,6 +18,12 @@ from netlab.sandbox.paths import LabPaths
 from netlab.topology.model import Topology
 
 ADDONS = ("netlab:addons", ("system:masters",))
+KUBE_PROXY: tuple[str, tuple[str, ...]] = ("system:kube-proxy", ())
+FLANNEL = (
+    "system:serviceaccount:kube-flannel:flannel",
+    ("system:serviceaccounts", "system:serviceaccounts:kube-flannel"),
+)
+"""As upstream, proxy and overlay do not act with the node's own identity, which may see only its own node."""
 
 
 def write_credentials(paths: LabPaths, topology: Topology, server_names: Sequence[str]) -> None:
@@ -31,6 +37,8 @@ def write_credentials(paths: LabPaths, topology: Topology, server_names: Sequenc
         "controller-manager": pki.CONTROLLER_MANAGER,
         "scheduler": pki.SCHEDULER,
         "addons": ADDONS,
+        "kube-proxy": KUBE_PROXY,
+        "flannel": FLANNEL,
     }
     for name, (user, groups) in identities.items():
         _kubeconfig(component_kubeconfig(paths, name), inside, authority, name, user, groups)

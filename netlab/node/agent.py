@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Protocol
 
 from netlab.api.timing import Timing, timing
@@ -32,9 +33,13 @@ class StartProxy(Protocol):
     def __call__(self, node: NodeConfig, agent: AgentConfig, client: Client) -> Awaitable[None]: ...
 
 
-def node_client(node: NodeConfig, network: NodeNetwork, times: Timing) -> Client:
-    """The node's client: its certificate, its network namespace."""
-    url, tls, token = load(node.kubeconfig)
+credentials = lru_cache(maxsize=8)(load)
+"""Proxy and overlay have one identity on all nodes: what is read from its file is shared by them."""
+
+
+def node_client(kubeconfig: str, network: NodeNetwork, times: Timing) -> Client:
+    """A client in the node's network namespace, with the identity of a kubeconfig."""
+    url, tls, token = credentials(kubeconfig)
 
     def open_socket(info: Any) -> Any:
         family, kind, proto = info[0], info[1], info[2]
@@ -61,7 +66,9 @@ class HostedNode:
         self.config, self.agent = node, agent
         self.network = NodeNetwork(node.netns, thread)
         times = timing(agent.upstream_timing)
-        self.client = node_client(node, self.network, times)
+        self.client = node_client(node.kubeconfig, self.network, times)
+        self.overlay_client = node_client(node.overlay_kubeconfig or node.kubeconfig, self.network, times)
+        self.proxy_client = node_client(node.proxy_kubeconfig or node.kubeconfig, self.network, times)
         self.recorder = EventRecorder(self.client, "kubelet", host=node.name)
         self.context = NodeContext(
             config=node,
@@ -74,7 +81,8 @@ class HostedNode:
             sockets=self.network,
             pod_sockets=PodSockets,
         )
-        self.nodes = Informer(self.client, NODES, timing=times)
+        # a kubelet may not list all nodes: it looks at its own through the overlay's watch, which is there anyway
+        self.nodes = Informer(self.overlay_client, NODES, timing=times)
         self.registration = Registration(self.context, flannel_annotations(node, agent.overlay))
         self.overlay = Overlay(node, agent, self.network, times.overlay_resync, self._network_ready)
         self.kubelet = Kubelet(self.context, self.nodes)
@@ -122,7 +130,8 @@ class HostedNode:
         await self.kubelet.close()
         await self.nodes.stop()
         await self.recorder.close()
-        await self.client.close()
+        for client in (self.client, self.overlay_client, self.proxy_client):
+            await client.close()
         self.network.close()
 
 
@@ -130,7 +139,7 @@ async def _keep(what: str, start_proxy: StartProxy, node: HostedNode) -> None:
     """Run the proxy for ever: a crash is logged and it is started again."""
     while True:
         try:
-            await start_proxy(node.config, node.agent, node.client)
+            await start_proxy(node.config, node.agent, node.proxy_client)
         except Exception:
             log.exception("%s", what)
         await asyncio.sleep(0.5)

@@ -19,7 +19,8 @@ class NodeConfig:
 
     `netns` names the node's namespace as pinned under /run/netns; `ip` is its address on the underlay (InternalIP)
     and `interface` the device that has it. `kubeconfig` is the path of a kubeconfig with the client certificate of
-    `system:node:<name>` (group `system:nodes`). `serving_cert`/`serving_key`/`client_ca` are PEM files for the kubelet
+    `system:node:<name>` (group `system:nodes`); `overlay_kubeconfig` and `proxy_kubeconfig` are those of the overlay
+    and the proxy, which see more than their own node (empty: the node's own). `serving_cert`/`serving_key`/`client_ca` are PEM files for the kubelet
     API. `labels`, `taints` (API shape) and `capacity` (resource → quantity) are laid over the defaults.
     """
 
@@ -39,6 +40,8 @@ class NodeConfig:
     unschedulable: bool = False
     kubelet_port: int = KUBELET_PORT
     static_pod_path: str = ""
+    overlay_kubeconfig: str = ""
+    proxy_kubeconfig: str = ""
 
     def resources(self) -> dict[str, str]:
         """Capacity by resource name, defaults filled in."""

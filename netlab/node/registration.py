@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from netlab.api.errors import StatusError
+from netlab.api.kubelet_labels import kubelet_may_set
 from netlab.api.types import Obj
 from netlab.client.kinds import LEASES, NODES
 from netlab.client.transport import TransportError
@@ -43,7 +44,7 @@ def architecture() -> str:
 
 
 def node_labels(config: NodeConfig) -> dict[str, str]:
-    """Upstream's labels, kubeadm's for a control-plane node, and the topology's over them."""
+    """Upstream's labels and the topology's over them; those that only an administrator may set are the add-ons' job."""
     arch = architecture()
     labels = {
         "beta.kubernetes.io/arch": arch,
@@ -53,9 +54,8 @@ def node_labels(config: NodeConfig) -> dict[str, str]:
         "kubernetes.io/os": "linux",
     }
     if config.control_plane:
-        labels["node-role.kubernetes.io/control-plane"] = ""
         labels["node.kubernetes.io/exclude-from-external-load-balancers"] = ""
-    return {**labels, **config.labels}
+    return {**labels, **{key: value for key, value in config.labels.items() if kubelet_may_set(key)}}
 
 
 def _os_image() -> str:

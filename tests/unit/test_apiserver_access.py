@@ -119,8 +119,10 @@ async def test_nodes_and_controllers_may_do_their_work(server: Harness) -> None:
     review = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
     rows = [
         ("system:node:n1", "system:nodes", "patch", "", "nodes", "status", True),
-        ("system:node:n1", "system:nodes", "watch", "discovery.k8s.io", "endpointslices", "", True),
-        ("system:node:n1", "system:nodes", "update", "coordination.k8s.io", "leases", "", True),
+        ("system:node:n1", "system:nodes", "watch", "discovery.k8s.io", "endpointslices", "", False),
+        ("system:kube-proxy", "system:authenticated", "watch", "discovery.k8s.io", "endpointslices", "", True),
+        ("system:node:n1", "system:nodes", "watch", "", "services", "", True),
+        ("system:serviceaccount:kube-flannel:flannel", "system:authenticated", "watch", "", "nodes", "", True),
         ("system:node:n1", "system:nodes", "delete", "", "nodes", "", False),
         ("system:node:n1", "system:nodes", "create", "apps", "deployments", "", False),
         ("system:kube-scheduler", "system:authenticated", "create", "", "pods", "binding", True),

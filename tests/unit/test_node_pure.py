@@ -328,7 +328,8 @@ def test_a_node_registers_as_upstream_has_it() -> None:
     config = NodeConfig("m", "192.168.0.2", "m", "", "", "", "", control_plane=True, labels={"zone": "a"})
     node = node_object(config, flannel_annotations(config, "vxlan"), [], "2023-11-14T22:13:20Z")
     assert node_labels(config)["kubernetes.io/hostname"] == "m" and node_labels(config)["zone"] == "a"
-    assert node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] == ""
+    # NodeRestriction: this one is the administrator's to set
+    assert "node-role.kubernetes.io/control-plane" not in node["metadata"]["labels"]
     assert node["status"]["addresses"][0] == {"type": "InternalIP", "address": "192.168.0.2"}
     ready = node["status"]["conditions"][-1]
     assert ready["type"] == "Ready" and ready["reason"] == "KubeletNotReady"

@@ -4,6 +4,7 @@ from netlab.apiserver.admission import (
     certificates,
     limit_ranger,
     namespace_lifecycle,
+    node_restriction,
     pod_security,
     priority,
     service_account,
@@ -14,6 +15,7 @@ from netlab.apiserver.admission.attributes import Plugin
 
 PLUGINS: tuple[Plugin, ...] = (
     namespace_lifecycle.PLUGIN,
+    node_restriction.PLUGIN,
     limit_ranger.PLUGIN,
     service_account.PLUGIN,
     pod_security.PLUGIN,

@@ -10,7 +10,10 @@ MASTERS = "system:masters"
 
 
 class Action(NamedTuple):
-    """What somebody wants to do: to a resource, or (resource empty) to a path."""
+    """What somebody wants to do: to a resource, or (resource empty) to a path.
+
+    `fields` are the values that a list's or watch's field selector requires.
+    """
 
     verb: str
     group: str = ""
@@ -19,6 +22,7 @@ class Action(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ ALLOWED = Decision(True)
 
 
 class Mode(Protocol):
-    """One way to decide; None means no opinion."""
+    """One way to decide. None, or a no with a reason, leave it to the next."""
 
     def decide(self, user: User, action: Action) -> Decision | None: ...
 
@@ -41,7 +45,7 @@ class Mode(Protocol):
 
 
 class Authorizer:
-    """The first mode with an opinion decides; nobody's opinion is no."""
+    """The first mode that allows decides; when none does it is a no, with all their reasons."""
 
     def __init__(self, *modes: Mode) -> None:
         self._modes = modes
@@ -49,11 +53,16 @@ class Authorizer:
     def decide(self, user: User, action: Action) -> Decision:
         if MASTERS in user.groups:
             return ALLOWED
+        reasons = []
         for mode in self._modes:
             decision = mode.decide(user, action)
-            if decision is not None:
+            if decision is None:
+                continue
+            if decision.allowed:
                 return decision
-        return Decision(False)
+            if decision.reason:
+                reasons.append(decision.reason)
+        return Decision(False, "\n".join(reasons))
 
     def rules(self, user: User, namespace: str) -> tuple[list[Obj], list[Obj]]:
         """What a user may do in a namespace, of all modes."""

@@ -95,7 +95,7 @@ _ADMIN_RULES = (
     Rule("create", _AUTHZ, "localsubjectaccessreviews"),
     Rule(ALL, _RBAC, "rolebindings roles"),
 )
-_NODE_RULES = (
+NODE_RULES = (
     Rule("create", _AUTHN, "tokenreviews"),
     Rule("create", _AUTHZ, "localsubjectaccessreviews subjectaccessreviews"),
     Rule(READ, "core", "services"),
@@ -174,7 +174,7 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
     "system:service-account-issuer-discovery": (
         Rule("get", paths="/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks"),
     ),
-    "system:node": _NODE_RULES,
+    "system:node": NODE_RULES,
     "system:node-proxier": _PROXY_RULES,
     "system:kubelet-api-admin": (
         Rule(READ, "core", "nodes"),
@@ -197,6 +197,11 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
     "system:coredns": (
         Rule("list watch", "core", "endpoints services pods namespaces"),
         Rule("list watch", "discovery.k8s.io", "endpointslices"),
+    ),
+    "flannel": (
+        Rule("get", "core", "pods"),
+        Rule(READ, "core", "nodes"),
+        Rule("patch", "core", "nodes/status"),
     ),
     "netlab:controllers": _CONTROLLER_RULES,
 }
@@ -229,9 +234,9 @@ BINDINGS: tuple[tuple[str, str, str, str], ...] = (
     ("system:volume-scheduler", "system:volume-scheduler", "User", "system:kube-scheduler"),
     ("system:kube-dns", "system:kube-dns", "ServiceAccount", "kube-system/kube-dns"),
     ("system:coredns", "system:coredns", "ServiceAccount", "kube-system/coredns"),
-    # upstream decides for kubelets in the node authorizer; netlab's agents proxy with the node's identity too
-    ("netlab:nodes", "system:node", "Group", "system:nodes"),
-    ("netlab:node-proxiers", "system:node-proxier", "Group", "system:nodes"),
+    # for kubelets the node authorizer decides: the binding has no subjects
+    ("system:node", "system:node", "Group", ""),
+    ("flannel", "flannel", "ServiceAccount", "kube-flannel/flannel"),
     ("netlab:controllers", "netlab:controllers", "User", "system:kube-controller-manager"),
 )
 """(binding, cluster role, kind of subject, subjects)."""

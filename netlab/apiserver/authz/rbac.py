@@ -30,6 +30,7 @@ class Grant:
     verbs: frozenset[str]
     names: frozenset[str]
     namespace: str
+    decision: Decision = ALLOWED
 
     def allows(self, action: Action) -> bool:
         if action.verb not in self.verbs and "*" not in self.verbs:
@@ -44,30 +45,34 @@ class Grants:
     """All that one user was granted: by (API group, resource or resource/subresource), and by path."""
 
     resources: dict[tuple[str, str], list[Grant]] = field(default_factory=dict)
-    paths: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    paths: list[tuple[str, frozenset[str], Decision]] = field(default_factory=list)
 
-    def add(self, rule: Obj, namespace: str) -> None:
+    def add(self, rule: Obj, namespace: str, decision: Decision = ALLOWED) -> None:
         verbs = frozenset(rule.get("verbs") or ())
         if not namespace:
-            self.paths += [(path, verbs) for path in rule.get("nonResourceURLs") or ()]
-        grant = Grant(verbs, frozenset(rule.get("resourceNames") or ()), namespace)
+            self.paths += [(path, verbs, decision) for path in rule.get("nonResourceURLs") or ()]
+        grant = Grant(verbs, frozenset(rule.get("resourceNames") or ()), namespace, decision)
         for group in rule.get("apiGroups") or ():
             for resource in rule.get("resources") or ():
                 self.resources.setdefault((group, resource), []).append(grant)
 
-    def allow(self, action: Action) -> bool:
+    def allow(self, action: Action) -> Decision | None:
+        """The decision of the first rule that allows it."""
         if not action.resource:
-            return any(_path_matches(path, action.path) and _has(verbs, action.verb) for path, verbs in self.paths)
+            for path, verbs, decision in self.paths:
+                if _path_matches(path, action.path) and _has(verbs, action.verb):
+                    return decision
+            return None
         if action.subresource:
             wanted: tuple[str, ...] = (f"{action.resource}/{action.subresource}", f"*/{action.subresource}", "*")
         else:
             wanted = (action.resource, "*")
-        return any(
-            grant.allows(action)
-            for group in (action.group, "*")
-            for resource in wanted
-            for grant in self.resources.get((group, resource), ())
-        )
+        for group in (action.group, "*"):
+            for resource in wanted:
+                for grant in self.resources.get((group, resource), ()):
+                    if grant.allows(action):
+                        return grant.decision
+        return None
 
 
 def _has(verbs: frozenset[str], verb: str) -> bool:
@@ -84,7 +89,7 @@ class Rbac:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._grants: dict[tuple[str, tuple[str, ...]], Grants] = {}
-        self._bindings: dict[str, list[tuple[str, Obj]]] | None = None
+        self._bindings: dict[str, list[tuple[str, Obj, Decision]]] | None = None
 
     def forget(self, *_: object) -> None:
         """Roles or bindings changed."""
@@ -92,12 +97,12 @@ class Rbac:
         self._bindings = None
 
     def decide(self, user: User, action: Action) -> Decision | None:
-        return ALLOWED if self._of(user).allow(action) else None
+        return self._of(user).allow(action)
 
     def rules(self, user: User, namespace: str) -> tuple[list[Obj], list[Obj]]:
         resources: list[Obj] = []
         paths: list[Obj] = []
-        for rule, where in self._rules(user):
+        for rule, where, _ in self._rules(user):
             if where in ("", namespace) and rule.get("resources"):
                 kept = ("verbs", "apiGroups", "resources", "resourceNames")
                 resources.append({name: rule[name] for name in kept if rule.get(name)})
@@ -112,26 +117,27 @@ class Rbac:
             if len(self._grants) >= _MAX_USERS:
                 self._grants.clear()
             found = self._grants[key] = Grants()
-            for rule, namespace in self._rules(user):
-                found.add(rule, namespace)
+            for rule, namespace, decision in self._rules(user):
+                found.add(rule, namespace, decision)
         return found
 
-    def _rules(self, user: User) -> Iterable[tuple[Obj, str]]:
+    def _rules(self, user: User) -> Iterable[tuple[Obj, str, Decision]]:
         if self._bindings is None:
             self._bindings = self._read_bindings()
         for subject in (f"User:{user.name}", *(f"Group:{group}" for group in user.groups)):
-            for namespace, reference in self._bindings.get(subject, ()):
+            for namespace, reference, decision in self._bindings.get(subject, ()):
                 for rule in self._role_rules(reference, namespace):
-                    yield rule, namespace
+                    yield rule, namespace, decision
 
-    def _read_bindings(self) -> dict[str, list[tuple[str, Obj]]]:
-        found: dict[str, list[tuple[str, Obj]]] = {}
+    def _read_bindings(self) -> dict[str, list[tuple[str, Obj, Decision]]]:
+        found: dict[str, list[tuple[str, Obj, Decision]]] = {}
         for kind in ("ClusterRoleBinding", "RoleBinding"):
             for binding in self._reader.read_all(GROUP, kind, ""):
                 namespace = meta.namespace(binding)
                 for subject in binding.get("subjects") or ():
                     key = _subject(subject, namespace)
-                    found.setdefault(key, []).append((namespace, binding.get("roleRef") or {}))
+                    decision = Decision(True, _because(kind, binding, subject, namespace))
+                    found.setdefault(key, []).append((namespace, binding.get("roleRef") or {}, decision))
         return found
 
     def _role_rules(self, reference: Obj, namespace: str) -> Sequence[Obj]:
@@ -162,3 +168,14 @@ def _subject(subject: Obj, namespace: str) -> str:
     if kind == "ServiceAccount":
         return f"User:system:serviceaccount:{subject.get('namespace') or namespace}:{name}"
     return f"{kind}:{name}"
+
+
+def _because(kind: str, binding: Obj, subject: Obj, namespace: str) -> str:
+    """The reason that reviews and the audit log give for what a binding allows."""
+    reference = binding.get("roleRef") or {}
+    place = f"{meta.name(binding)}/{namespace}" if namespace else meta.name(binding)
+    who = str(subject.get("name", ""))
+    if subject.get("kind") == "ServiceAccount":
+        who = f"{who}/{subject.get('namespace') or namespace}"
+    role = f'{reference.get("kind", "")} "{reference.get("name", "")}"'
+    return f'RBAC: allowed by {kind} "{place}" of {role} to {subject.get("kind", "")} "{who}"'

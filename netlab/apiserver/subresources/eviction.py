@@ -3,6 +3,7 @@
 from netlab.api import errors, labels, meta
 from netlab.api.resources import Resource, get
 from netlab.api.types import Obj
+from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
 from netlab.apiserver.body import decode_loose
 from netlab.apiserver.lifecycle import Deletion
@@ -28,6 +29,9 @@ async def evict(api: Api, request: Request, resource: Resource) -> Answer:
     pod = load(current, stored)
     options = body.get("deleteOptions") or {}
     dry = dry_run(request, options.get("dryRun")) or dry_run(request)
+    attributes = Attributes("CREATE", resource, "eviction", info.namespace, info.name, body, None, request.user, dry)
+    api.admission.mutate(api, attributes)
+    api.admission.validate(api, attributes)
     if not _ignores_budgets(pod):
         await _ask_budget(api, pod, dry)
     preconditions = options.get("preconditions") or {}

@@ -3,6 +3,7 @@
 from netlab.api import errors, meta
 from netlab.api.resources import Resource, get
 from netlab.api.types import Obj
+from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
 from netlab.apiserver.body import decode_loose
 from netlab.apiserver.storage import load
@@ -19,6 +20,9 @@ async def create(api: Api, request: Request, resource: Resource) -> Answer:
     if item is None:
         raise errors.not_found(resource, info.name)
     account = load(item, stored)
+    attributes = Attributes("CREATE", resource, "token", info.namespace, info.name, body, None, request.user)
+    api.admission.mutate(api, attributes)
+    api.admission.validate(api, attributes)
     spec = body.setdefault("spec", {})
     seconds = spec.get("expirationSeconds") or _HOUR
     _check(seconds)
