@@ -28,6 +28,7 @@ _VERBS = {
     "mininet": "access",
     "capture": "capture",
     "image": "image",
+    "lab": "lessons",
 }
 """Verb → module of this package; the command is the module's attribute `<verb>_command`."""
 
