@@ -60,6 +60,10 @@ class Value:
     def is_mapping(self) -> bool:
         return isinstance(self.node, yaml.MappingNode)
 
+    @property
+    def is_sequence(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
     def expected(self, what: str) -> TopologyError:
         return self.place.error(f"expected {what}, found {self._found()}")
 

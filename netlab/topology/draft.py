@@ -17,6 +17,7 @@ class DraftSwitch:
     place: Place
     subnet: str | None = None
     subnet_place: Place | None = None
+    subnet6: str | None = None
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class DraftEnd:
     interface: str | None = None
     address: str | None = None
     mac: str | None = None
+    address6: str | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class DraftLink:
     mtu: int = DEFAULT_MTU
     subnet: str | None = None
     subnet_place: Place | None = None
+    subnet6: str | None = None
 
     @property
     def ends(self) -> tuple[DraftEnd, DraftEnd]:

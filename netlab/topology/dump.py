@@ -20,7 +20,12 @@ def dump(topology: Topology) -> str:
 def document(topology: Topology) -> dict[str, Any]:
     """The same as plain data."""
     cluster = topology.cluster
-    subnets = {switch: segment.subnet for segment in topology.segments for switch in segment.switches[:1]}
+    subnets = {
+        switch: _both(segment.subnet, segment.subnet6)
+        for segment in topology.segments
+        for switch in segment.switches[:1]
+    }
+    dual = "IPv6" in cluster.families
     result: dict[str, Any] = {
         "name": topology.name,
         "cluster": {
@@ -31,7 +36,8 @@ def document(topology: Topology) -> dict[str, Any]:
             "dnsDomain": cluster.dns_domain,
             "overlay": cluster.overlay,
             "proxyMode": cluster.proxy_mode,
-            "underlayCIDR": cluster.underlay_cidr,
+            "underlayCIDR": _both(cluster.underlay_cidr, cluster.underlay_cidr6 if dual else None),
+            **({"nodePrefixV6": cluster.node_prefix6} if dual else {}),
         },
         "nodes": {node.name: _node(node) for node in topology.nodes},
         "switches": {
@@ -80,6 +86,11 @@ def _link(link: Link) -> dict[str, Any]:
     return result
 
 
+def _both(first: str | None, second: str | None) -> str | None:
+    return f"{first},{second}" if first and second else first or second
+
+
 def _end(end: Attachment) -> dict[str, str]:
-    fields = {"node": end.node, "interface": end.interface, "address": end.address, "mac": end.mac}
+    address = _both(end.address, end.address6)
+    fields = {"node": end.node, "interface": end.interface, "address": address, "mac": end.mac}
     return {key: value for key, value in fields.items() if value is not None}

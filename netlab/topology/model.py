@@ -17,12 +17,23 @@ Overlay = Literal["vxlan", "host-gw"]
 ProxyMode = Literal["iptables", "nftables", "ipvs", "external", "none"]
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
+Family = Literal["IPv4", "IPv6"]
+
 DEFAULT_MTU = 1500
+
+
+def family_of(address: str) -> Family:
+    """Of an address or CIDR, by its notation."""
+    return "IPv6" if ":" in address else "IPv4"
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What all nodes share. `underlay_cidr` is the pool from which segments without a `subnet` are addressed."""
+    """What all nodes share. `underlay_cidr` is the pool from which segments without a `subnet` are addressed.
+
+    `pod_cidr` and `service_cidr` are one CIDR, or in a dual-stack cluster two, comma-separated as in upstream's flags;
+    the first one's family is the primary. `node_prefix` is for the IPv4 one of them, `node_prefix6` for the other.
+    """
 
     pod_cidr: str = "10.244.0.0/16"
     node_prefix: int = 24
@@ -32,6 +43,25 @@ class Cluster:
     overlay: Overlay = "vxlan"
     proxy_mode: ProxyMode = "iptables"
     underlay_cidr: str = "192.168.0.0/16"
+    node_prefix6: int = 64
+    underlay_cidr6: str = "fd00:c0a8::/32"
+
+    @property
+    def pod_cidrs(self) -> tuple[str, ...]:
+        return tuple(self.pod_cidr.split(","))
+
+    @property
+    def service_cidrs(self) -> tuple[str, ...]:
+        return tuple(self.service_cidr.split(","))
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Of pods and Services, primary first."""
+        return tuple(family_of(cidr) for cidr in self.pod_cidrs)
+
+    def prefix_of(self, cidr: str) -> int:
+        """How long the prefix of a node's subnet of this pod CIDR is."""
+        return self.node_prefix6 if family_of(cidr) == "IPv6" else self.node_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +134,28 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One end of a link. `address` ("192.168.0.2/24") and `mac` are None on a switch's port, set everywhere else."""
+    """One end of a link. `address` ("192.168.0.2/24") and `mac` are None on a switch's port, set everywhere else;
+    `address6` is set where the cluster has IPv6."""
 
     node: str
     interface: str
     address: str | None = None
     mac: str | None = None
+    address6: str | None = None
 
     @property
     def ip(self) -> str | None:
         """The address without its prefix length."""
         return self.address.partition("/")[0] if self.address else None
+
+    @property
+    def ip6(self) -> str | None:
+        """The IPv6 address without its prefix length."""
+        return self.address6.partition("/")[0] if self.address6 else None
+
+    def ip_of(self, family: Family) -> str | None:
+        """The address of that family."""
+        return self.ip6 if family == "IPv6" else self.ip
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +191,11 @@ class Segment:
     subnet: str
     switches: tuple[str, ...]
     attachments: tuple[Attachment, ...]
+    subnet6: str | None = None
+
+    def subnet_of(self, family: Family) -> str | None:
+        """The subnet of that family."""
+        return self.subnet6 if family == "IPv6" else self.subnet
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +236,15 @@ class Topology:
         return tuple(end for link in self.links for end in link.ends if end.node == name)
 
     def node_ip(self, name: str) -> str:
-        """The address by which others know this machine: that of its first interface. KeyError where it has none."""
+        """The address by which others know this machine: its first interface's, of the cluster's primary family.
+        KeyError where it has none."""
+        return self.node_ips(name)[0]
+
+    def node_ips(self, name: str) -> tuple[str, ...]:
+        """The same of each of the cluster's families, primary first."""
         for end in self.attachments(name):
             if end.ip is not None:
-                return end.ip
+                return tuple(ip for ip in (end.ip_of(family) for family in self.cluster.families) if ip)
         raise KeyError(name)
 
     def underlay_if(self, name: str) -> str:

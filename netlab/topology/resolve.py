@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netlab.topology import addressing, checks
+from netlab.topology import addressing, addressing6, checks
 from netlab.topology.draft import Draft, DraftEnd, DraftLink, DraftMachine, DraftSwitch
 from netlab.topology.model import Attachment, Host, Link, Node, Router, Segment, Switch, Taint, Topology
 from netlab.topology.wiring import Domain, Port, make_domains, make_ports, standby_links
@@ -23,6 +23,7 @@ def resolve(draft: Draft) -> Topology:
     checks.check_reachability(draft, pairs)
     domains = [domain for domain in make_domains(draft, pairs) if domain.ports]
     addressing.assign(draft, domains)
+    addressing6.assign(draft, domains)
     checks.check_underlay(draft, domains)
     checks.check_routes(draft, pairs)
     return _freeze(draft, pairs, domains)
@@ -56,11 +57,17 @@ def _freeze(draft: Draft, pairs: Sequence[tuple[Port, Port]], domains: Sequence[
         for index, (link, (a, b)) in enumerate(zip(draft.links, pairs, strict=True))
     )
     segments = tuple(
-        Segment(domain.name, str(domain.subnet), tuple(domain.switches), tuple(ends[id(port)] for port in domain.ports))
+        Segment(
+            domain.name,
+            str(domain.subnet),
+            tuple(domain.switches),
+            tuple(ends[id(port)] for port in domain.ports),
+            str(domain.subnet6) if domain.subnet6 else None,
+        )
         for domain in domains
     )
     entries = list(draft.machines.values())
-    pods = checks.pod_addresses(draft.cluster.node_prefix)
+    pods = checks.pods_per_node(draft.cluster)
     alone = sum(isinstance(entry.machine, Node) and entry.machine.role == "worker" for entry in entries) == 0
     return Topology(
         name=draft.name,
@@ -75,7 +82,8 @@ def _freeze(draft: Draft, pairs: Sequence[tuple[Port, Port]], domains: Sequence[
 
 
 def _attachment(port: Port) -> Attachment:
-    return Attachment(port.name, port.interface, str(port.address) if port.address else None, port.mac)
+    address6 = str(port.address6) if port.address6 else None
+    return Attachment(port.name, port.interface, str(port.address) if port.address else None, port.mac, address6)
 
 
 def _node(entry: DraftMachine, alone: bool, pods: int) -> Node:

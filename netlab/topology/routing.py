@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Network, collapse_addresses, ip_address, ip_network
 
-from netlab.topology.model import Attachment, Host, Node, Router, Segment, Topology
+from netlab.topology.model import Attachment, Family, Host, Node, Router, Segment, Topology, family_of
+
+DEFAULT: Mapping[Family, str] = {"IPv4": "default", "IPv6": "::/0"}
+"""The destination of a default route: `default` alone is taken for IPv4's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,31 @@ def routes(topology: Topology) -> Mapping[str, tuple[ComputedRoute, ...]]:
     Service needs some route to it before the kernel rewrites the destination.
     """
     graph = _Graph(topology)
-    result: dict[str, tuple[ComputedRoute, ...]] = {}
+    families: tuple[Family, ...] = ("IPv4", "IPv6") if "IPv6" in topology.cluster.families else ("IPv4",)
     machines: tuple[Node | Host | Router, ...] = (*topology.nodes, *topology.hosts, *topology.routers)
-    for machine in machines:
-        computed = graph.routes_of(machine.name)
-        if not isinstance(machine, Router) and len(set(computed.values())) == 1:
-            computed = {"default": next(iter(computed.values()))}
-        for static in machine.routes:
-            computed[static.to] = (NextHop(static.via, graph.interface_towards(machine.name, static.via)),)
-        if isinstance(machine, Node) and "default" not in computed:
-            computed["default"] = (NextHop("", topology.underlay_if(machine.name)),)
-        result[machine.name] = tuple(ComputedRoute(to, hops) for to, hops in computed.items())
-    return result
+    return {
+        machine.name: tuple(
+            ComputedRoute(to, hops)
+            for family in families
+            for to, hops in _routes_of(topology, graph, machine, family).items()
+        )
+        for machine in machines
+    }
+
+
+def _routes_of(
+    topology: Topology, graph: _Graph, machine: Node | Host | Router, family: Family
+) -> dict[str, tuple[NextHop, ...]]:
+    computed, default = graph.routes_of(machine.name, family), DEFAULT[family]
+    if not isinstance(machine, Router) and len(set(computed.values())) == 1:
+        computed = {default: next(iter(computed.values()))}
+    for static in machine.routes:
+        if family_of(static.via) == family:
+            to = default if static.to == "default" else static.to
+            computed[to] = (NextHop(static.via, graph.interface_towards(machine.name, static.via)),)
+    if isinstance(machine, Node) and default not in computed:
+        computed[default] = (NextHop("", topology.underlay_if(machine.name)),)
+    return computed
 
 
 def neighbours(topology: Topology) -> Mapping[str, tuple[str, ...]]:
@@ -106,37 +122,41 @@ class _Graph:
             frontier, passed = fresh, passed + 1
         return distance
 
-    def routes_of(self, name: str) -> dict[str, tuple[NextHop, ...]]:
+    def routes_of(self, name: str, family: Family = "IPv4") -> dict[str, tuple[NextHop, ...]]:
         """The hops to each subnet that is not connected, in the order of the segments."""
         own = self.ports.get(name, [])
         connected = {index for index, _ in own}
         result: dict[str, tuple[NextHop, ...]] = {}
         for target, segment in enumerate(self.segments):
             if target not in connected:
-                hops = self._hops(name, own, self.distances[target])
-                if hops:
-                    result[segment.subnet] = hops
+                hops, subnet = self._hops(name, own, self.distances[target], family), segment.subnet_of(family)
+                if hops and subnet:
+                    result[subnet] = hops
         return result
 
-    def _hops(self, name: str, own: list[tuple[int, Attachment]], distance: dict[str, int]) -> tuple[NextHop, ...]:
+    def _hops(
+        self, name: str, own: list[tuple[int, Attachment]], distance: dict[str, int], family: Family
+    ) -> tuple[NextHop, ...]:
         best, hops = -1, dict[NextHop, None]()
         for index, port in own:
             for gateway in self.gateways[index]:
-                if gateway.node == name or gateway.ip is None:
+                via = gateway.ip_of(family)
+                if gateway.node == name or via is None:
                     continue
                 near = distance.get(gateway.node, -1)
                 if near < 0 or (0 <= best < near):
                     continue
                 if near != best:
                     best, hops = near, {}
-                hops[NextHop(gateway.ip, port.interface)] = None
+                hops[NextHop(via, port.interface)] = None
         return tuple(hops)
 
     def interface_towards(self, name: str, via: str) -> str:
         """The interface whose subnet holds the address; the loader has checked that there is one."""
-        address = IPv4Address(via)
+        address = ip_address(via)
         for index, port in self.ports[name]:
-            if address in IPv4Network(self.segments[index].subnet):
+            subnet = self.segments[index].subnet_of(family_of(via))
+            if subnet and address in ip_network(subnet):
                 return port.interface
         raise KeyError((name, via))
 

@@ -37,18 +37,17 @@ from netlab.topology.model import (
     Switch,
     SwitchKind,
     Taint,
+    family_of,
 )
 
 _TOP = ("name", "cluster", "defaults", "nodes", "switches", "routers", "hosts", "links")
 _CLUSTER_TEXT = {
-    "podCIDR": "pod_cidr",
-    "serviceCIDR": "service_cidr",
     "dnsIP": "dns_ip",
     "dnsDomain": "dns_domain",
-    "underlayCIDR": "underlay_cidr",
 }
+_CLUSTER_PAIR = {"podCIDR": "pod_cidr", "serviceCIDR": "service_cidr"}
 _CLUSTER_CHOICE = {"overlay": ("overlay", get_args(Overlay)), "proxyMode": ("proxy_mode", get_args(ProxyMode))}
-_CLUSTER = (*_CLUSTER_TEXT, *_CLUSTER_CHOICE, "nodePrefix")
+_CLUSTER = (*_CLUSTER_PAIR, *_CLUSTER_TEXT, *_CLUSTER_CHOICE, "underlayCIDR", "nodePrefix", "nodePrefixV6")
 _NODE = ("role", "labels", "taints", "capacity", "unschedulable", "proxyMode", "routes")
 _LINK = ("ends", "bandwidth", "delay", "jitter", "loss", "mtu", "subnet")
 _LINK_DEFAULTS = ("bandwidth", "delay", "jitter", "loss", "mtu")
@@ -115,6 +114,14 @@ def _read_cluster(value: Value, draft: Draft) -> None:
         draft.cluster_places[key] = item.place
         if key == "nodePrefix":
             changes["node_prefix"] = item.integer("the prefix length of a node's subnet", 8, 30)
+        elif key == "nodePrefixV6":
+            changes["node_prefix6"] = item.integer("the prefix length of a node's IPv6 subnet", 16, 120)
+        elif key in _CLUSTER_PAIR:
+            changes[_CLUSTER_PAIR[key]] = ",".join(_one_or_two(item, key))
+        elif key == "underlayCIDR":
+            first, second = _by_family(item, key)
+            changes |= {"underlay_cidr": first} if first else {}
+            changes |= {"underlay_cidr6": second} if second else {}
         elif key in _CLUSTER_TEXT:
             changes[_CLUSTER_TEXT[key]] = item.text(key)
         else:
@@ -123,18 +130,34 @@ def _read_cluster(value: Value, draft: Draft) -> None:
     draft.cluster = replace(Cluster(), **changes)
 
 
+def _one_or_two(value: Value, what: str) -> list[str]:
+    """One text, or two of different families: a list, or comma-separated as upstream's flags have it."""
+    if value.is_sequence:
+        texts = [item.text(what) for item in value.sequence(what)]
+    else:
+        texts = [text.strip() for text in value.text(what).split(",")]
+    if not 1 <= len(texts) <= 2 or not all(texts):
+        raise value.place.error(f"expected one {what}, or two of different families, found {len(texts)}")
+    if len(texts) == 2 and family_of(texts[0]) == family_of(texts[1]):
+        family = family_of(texts[0])
+        raise value.place.error(
+            f"{texts[0]!r} and {texts[1]!r} are both {family}", "give one of each family, as in 10.0.0.0/16,fd00::/56"
+        )
+    return texts
+
+
+def _by_family(value: Value, what: str) -> tuple[str | None, str | None]:
+    """(IPv4, IPv6) of what `_one_or_two` reads."""
+    texts = {family_of(text): text for text in _one_or_two(value, what)}
+    return texts.get("IPv4"), texts.get("IPv6")
+
+
 def _read_switch(name: str, value: Value, draft: Draft) -> None:
     entries = _details(value, "a switch", ("kind", "subnet"))
     kind: Any = entries["kind"].choice("kind of switch", get_args(SwitchKind)) if "kind" in entries else "bridge"
     subnet = entries.get("subnet")
-    draft.add_switch(
-        DraftSwitch(
-            Switch(name, kind),
-            value.place,
-            subnet.text("a subnet such as 192.168.77.0/24") if subnet else None,
-            subnet.place if subnet else None,
-        )
-    )
+    first, second = _by_family(subnet, "a subnet such as 192.168.77.0/24") if subnet else (None, None)
+    draft.add_switch(DraftSwitch(Switch(name, kind), value.place, first, subnet.place if subnet else None, second))
 
 
 def _read_router(name: str, value: Value, draft: Draft) -> None:
@@ -237,6 +260,7 @@ def _read_links(value: Value, defaults: dict[str, Value]) -> list[DraftLink]:
         raise own["ends"].place.error(f"ranges of {len(left)} and {len(right)} names do not match one to one")
     measures = _read_measures({**defaults, **own})
     subnet = own.get("subnet")
+    first, second = _by_family(subnet, "a subnet such as 10.1.2.0/30") if subnet else (None, None)
     count = max(len(left), len(right))
     return [
         DraftLink(
@@ -244,8 +268,9 @@ def _read_links(value: Value, defaults: dict[str, Value]) -> list[DraftLink]:
             left[index % len(left)],
             right[index % len(right)],
             **measures,
-            subnet=subnet.text("a subnet such as 10.1.2.0/30") if subnet else None,
+            subnet=first,
             subnet_place=subnet.place if subnet else None,
+            subnet6=second,
         )
         for index in range(count)
     ]
@@ -268,9 +293,10 @@ def _read_end(value: Value) -> list[DraftEnd]:
         entries = value.mapping("an end of a link", _END)
         if "node" not in entries:
             raise value.place.error("the end names no 'node'", "as in {node: node1, interface: eth0}")
-        texts = {key: item.text(key) for key, item in entries.items()}
+        texts = {key: item.text(key) for key, item in entries.items() if key != "address"}
+        first, second = _by_family(entries["address"], "address") if "address" in entries else (None, None)
         name = texts.pop("node")
-        return [DraftEnd(value.place, name, **texts)]
+        return [DraftEnd(value.place, name, **texts, address=first, address6=second)]
     text = value.text("an end of a link: a name, name:interface, or {node, interface, address, mac}")
     name, _, interface = text.partition(":")
     return [DraftEnd(value.place, each, interface or None) for each in _expanded(name, value.place)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 from netlab.topology import names
 from netlab.topology.document import Place, did_you_mean
@@ -24,6 +24,7 @@ class Port:
     interface: str = ""
     address: IPv4Interface | None = None
     mac: str | None = None
+    address6: IPv6Interface | None = None
 
     @property
     def name(self) -> str:
@@ -44,6 +45,8 @@ class Domain:
     ports: list[Port] = field(default_factory=list)
     subnet: IPv4Network | None = None
     subnet_place: Place | None = None
+    subnet6: IPv6Network | None = None
+    subnet6_place: Place | None = None
 
 
 def make_ports(draft: Draft) -> list[tuple[Port, Port]]:
@@ -59,7 +62,7 @@ def make_ports(draft: Draft) -> list[tuple[Port, Port]]:
 
 def _is_switch(draft: Draft, end: DraftEnd) -> bool:
     if end.name in draft.switches:
-        if end.address or end.mac:
+        if end.address or end.address6 or end.mac:
             raise end.place.error(f"{end.name!r} is a switch: its ports have no address", "give it to the other end")
         return True
     if end.name not in draft.machines:

@@ -7,7 +7,7 @@ import pytest
 from netlab import topology
 from netlab.topology.routing import neighbours, routes
 
-SHIPPED = ("course", "single", "leaf-spine", "wan", "fattree")
+SHIPPED = ("course", "single", "dual-stack", "leaf-spine", "wan", "fattree")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
