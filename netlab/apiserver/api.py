@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from netlab.api.resources import BUILTIN, Registry, Resource
 from netlab.api.types import Obj
 from netlab.apiserver.admission import Admission
+from netlab.apiserver.aggregation.remotes import Remotes
 from netlab.apiserver.allocation import Allocation
 from netlab.apiserver.authn import Authenticator
 from netlab.apiserver.authz import Authorizer
@@ -34,6 +35,7 @@ class Api:
     authorizer: Authorizer
     lists: ListCache
     registry: Registry = BUILTIN
+    remotes: Remotes = field(default_factory=Remotes)
     clock: Callable[[], float] = time.time
     started: float = field(default_factory=time.time)
     requests: Counter[tuple[str, str, str, str, str, int]] = field(default_factory=Counter)

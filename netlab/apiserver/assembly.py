@@ -3,6 +3,7 @@
 from netlab.api.resources import BUILTIN, get
 from netlab.apiserver.admission import Admission
 from netlab.apiserver.admission.plugins import PLUGINS
+from netlab.apiserver.aggregation.keeper import follow as follow_services
 from netlab.apiserver.allocation import Allocation
 from netlab.apiserver.api import Api
 from netlab.apiserver.authn import Authenticator
@@ -59,6 +60,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
     api.allocation.repair(load(item, services) for item in store.list(services.collection).items)
     follow(api)
     await bootstrap(api)
+    follow_services(api)
     return api
 
 

@@ -106,6 +106,11 @@ def _required_fields(request: Request) -> tuple[tuple[str, str], ...]:
 
 async def _route(api: Api, request: Request) -> Answer:
     info = request.info
+    remote = api.remotes.of(info.path)
+    if remote is not None:
+        from netlab.apiserver.aggregation.serving import serve
+
+        return serve(api, request, remote)
     if not info.is_resource:
         return serve_path(api, request)
     resource = api.registry.by_path(info.group, info.version, info.resource)

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from netlab.api import discovery, errors
+from netlab.apiserver.aggregation import documents
 from netlab.apiserver.api import Api
 from netlab.apiserver.config import KUBERNETES_VERSION
 from netlab.apiserver.wire.caching import with_etag
@@ -74,17 +75,19 @@ def _discovery(api: Api, request: Request, path: str) -> Answer:
         aggregated = _aggregated(request)
         if aggregated:
             whole = discovery.aggregated(registry, core=path == "/api", version=aggregated)
+            if path == "/apis":
+                whole = documents.with_discovery(whole, api.remotes.heard())
             kind = f"application/json;g=apidiscovery.k8s.io;v={aggregated};as=APIGroupDiscoveryList"
             return with_etag(request, orjson.dumps(whole), kind)
         if path == "/api":
             return json_response(discovery.api_versions(f"{api.config.advertise_address}:{api.config.advertise_port}"))
-        return json_response(discovery.api_group_list(registry))
+        return json_response(documents.with_groups(discovery.api_group_list(registry), api.remotes))
     parts = path.split("/")[1:]
     document: Any = None
     if parts[0] == "api" and len(parts) == 2:
         document = discovery.api_resource_list(registry, "", parts[1])
     elif parts[0] == "apis" and len(parts) == 2:
-        document = discovery.api_group(registry, parts[1])
+        document = documents.group_of(discovery.api_group(registry, parts[1]), parts[1], api.remotes)
     elif parts[0] == "apis" and len(parts) == 3:
         document = discovery.api_resource_list(registry, parts[1], parts[2])
     if document is None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from netlab.api import errors
+from netlab.apiserver.aggregation.keeper import keep as keep_services
 from netlab.apiserver.api import Api
 from netlab.apiserver.assembly import assemble, server_pki
 from netlab.apiserver.bootstrap import keep
@@ -53,6 +54,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     listeners = [await loop.create_server(server.http, sock=sock, ssl=server.tls, backlog=1024) for sock in sockets]
     housekeeping = [loop.create_task(_forget_history(api)), loop.create_task(keep(api))]
     housekeeping.append(loop.create_task(keep_definitions(api)))
+    housekeeping.append(loop.create_task(keep_services(api)))
     try:
         ready()
         await ending.wait()

@@ -21,20 +21,23 @@ _HEAD_LIMIT = 64 << 10
 _CHUNK = 64 << 10
 _HOP = frozenset({"host", "authorization", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer"})
 """Headers that are between the client and us; Connection and Upgrade go on, they are the point of an upgrade."""
+_OF_BODY = frozenset({"content-length", "transfer-encoding", "content-encoding", "expect"})
 
 
 async def hand_on(http: web.BaseRequest, target: TakeOver, tls: ssl.SSLContext) -> web.StreamResponse:
     """Serve the request from `target`. Failures to reach it are a Status; nothing is raised but cancellation."""
+    chosen = (target.context or tls) if target.tls else None
+    name = target.server_name if target.tls and target.server_name else None
     try:
         reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(target.host, target.port, ssl=tls if target.tls else None, limit=1 << 20),
+            asyncio.open_connection(target.host, target.port, ssl=chosen, server_hostname=name, limit=1 << 20),
             _CONNECT_TIMEOUT,
         )
     except (OSError, TimeoutError) as error:
         return _unreachable(http, target, error)
     try:
         writer.write(_request_head(http, target))
-        sending = asyncio.create_task(_send_body(http, writer))
+        sending = asyncio.create_task(_send_body(http, writer, target.body))
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             status, headers = _parse_head(head)
@@ -52,12 +55,20 @@ async def hand_on(http: web.BaseRequest, target: TakeOver, tls: ssl.SSLContext) 
 
 def _request_head(http: web.BaseRequest, target: TakeOver) -> bytes:
     lines = [f"{http.method} {target.path} HTTP/1.1", f"Host: {target.host}:{target.port}"]
-    lines += [f"{name}: {value}" for name, value in http.headers.items() if name.lower() not in _HOP]
-    lines += [f"{name}: {value}" for name, value in target.headers.items()]
+    without = _HOP | target.without
+    if target.body is not None:
+        without |= _OF_BODY
+    lines += [f"{name}: {value}" for name, value in http.headers.items() if name.lower() not in without]
+    lines += [f"{name}: {value}" for name, value in (*target.headers.items(), *target.lines)]
+    if target.body is not None:
+        lines.append(f"Content-Length: {len(target.body)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-async def _send_body(http: web.BaseRequest, writer: asyncio.StreamWriter) -> None:
+async def _send_body(http: web.BaseRequest, writer: asyncio.StreamWriter, known: bytes | None = None) -> None:
+    if known is not None:
+        writer.write(known)
+        return
     if not http.body_exists:
         return
     chunked = "chunked" in http.headers.get("Transfer-Encoding", "").lower()
@@ -185,4 +196,6 @@ def _unreachable(http: web.BaseRequest, target: TakeOver, error: Exception) -> w
         why = f"dial tcp {target.host}:{target.port}: connect: {reason.lower()}"
     else:
         why = "EOF"
+    if target.unreachable is not None:
+        return Ready(target.unreachable(f"error trying to reach service: {why}"), http)
     return Ready(error_response(errors.internal(f'error dialing backend: Get "{url}": {why}')), http)

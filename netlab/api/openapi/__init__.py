@@ -88,7 +88,8 @@ class OpenApi:
         extra = [(name, orjson.dumps(one)) for name, one in sorted(self._extra.items())]
         return f'"{self._hash(self._registry.resources, extra)}"'
 
-    def _v2_document(self) -> Obj:
+    def v2_document(self) -> Obj:
+        """`/openapi/v2` as an object."""
         roots = definitions.roots(self._registry.resources)
         return {
             "swagger": "2.0",
@@ -100,14 +101,14 @@ class OpenApi:
     @cached_property
     def v2_json(self) -> bytes:
         """`/openapi/v2` as JSON."""
-        return orjson.dumps(self._v2_document())
+        return orjson.dumps(self.v2_document())
 
     @cached_property
     def v2_protobuf(self) -> bytes:
         """`/openapi/v2` as gnostic's protobuf, which kubectl up to 1.28 insists on."""
         from netlab.api.openapi.gnostic import encode_document
 
-        return encode_document(self._v2_document())
+        return encode_document(self.v2_document())
 
 
 __all__ = ["V2_PROTOBUF", "V2_PROTOBUF_ACCEPTED", "V3_PROTOBUF", "OpenApi"]

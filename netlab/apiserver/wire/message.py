@@ -1,7 +1,8 @@
 """A request and its answer as values, whatever carried them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any, Protocol
 
 import orjson
@@ -103,6 +104,16 @@ class TakeOver:
     path: str
     tls: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+    lines: Sequence[tuple[str, str]] = ()
+    """Further headers, which may be repeated; `without` are the client's (in lower case) that go no further."""
+    without: frozenset[str] = frozenset()
+    context: SSLContext | None = None
+    """For a backend that is trusted in its own way, as `server_name`."""
+    server_name: str = ""
+    body: bytes | None = None
+    """The request's body where it has been read already."""
+    unreachable: Callable[[str], Response] | None = None
+    """What to answer when the backend cannot be reached, given why; None: as for a node."""
 
 
 Answer = Response | Streaming | TakeOver
