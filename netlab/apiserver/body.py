@@ -8,9 +8,9 @@ import orjson
 from netlab.api import decoding, errors
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
-from netlab.apiserver.extensions.checks import unheeded
-from netlab.apiserver.extensions.kinds import COLLECTION, CustomResource
+from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.extensions.values import admit
+from netlab.apiserver.wire import yamlguard
 from netlab.apiserver.wire.message import Request
 from netlab.apiserver.wire.negotiate import JSON, PROTOBUF, YAML, content_type
 
@@ -58,8 +58,6 @@ def decode(raw: bytes | Obj, resource: Resource, strictness: decoding.FieldValid
     obj, warnings = decoding.decode(raw, resource, strictness)
     if isinstance(resource, CustomResource):
         warnings = [*warnings, *admit(obj, resource, strictness)]
-    elif resource.group_resource == COLLECTION:
-        warnings = [*warnings, *unheeded(obj)]
     return obj, warnings
 
 
@@ -90,10 +88,11 @@ def yaml_value(body: bytes) -> tuple[Any, str]:
     """The value of a YAML (or JSON) document, and what upstream says of keys that it repeats."""
     import yaml
 
-    loader = _yaml_loader()(body)
+    yamlguard.check(body)
     try:
+        loader = _yaml_loader()(body)
         value = loader.get_single_data()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise errors.bad_request(f"error decoding YAML: {error}") from None
     repeated = "\n".join(loader.repeated)
     return value, f"yaml: unmarshal errors:\n{repeated}" if repeated else ""

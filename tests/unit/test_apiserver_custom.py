@@ -228,14 +228,6 @@ async def test_a_kind_named_as_a_built_in_one_is_nobody_elses(tmp_path: Path) ->
         assert (await api.ok("GET", path))["items"] == []
 
 
-async def test_a_rule_that_is_not_evaluated_is_said(tmp_path: Path) -> None:
-    async with serving(tmp_path) as api:
-        ruled = version()
-        ruled["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = [{"rule": "self.spec.size > 1"}]
-        await api.ok("POST", DEFINITIONS, definition(ruled))
-        assert "self.spec.size > 1" in api.headers["Warning"]
-
-
 async def test_replacing_needs_the_version_it_was_made_from(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         await api.ok("POST", DEFINITIONS, definition())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from netlab.api.types import Obj
-from netlab.api.validation import names
+from netlab.api.validation import definition_rules, names
 from netlab.api.validation.dispatch import Rules
 from netlab.api.validation.field import FieldError, forbidden, invalid, not_supported, required
 from netlab.api.validation.gofmt import GoSyntax
@@ -245,7 +245,7 @@ def _schema_root(schema: Obj | None, field: str) -> list[FieldError]:
         found.append(invalid(f"{field}.type", kind, "must be object at the root"))
     elif not kind:
         found.append(required(f"{field}.type", "must not be empty at the root"))
-    return found if found else _structural(schema, field, root=True)
+    return found or _structural(schema, field, root=True) or definition_rules.meanings(schema, field)
 
 
 def _schema(schema: Obj, field: str) -> list[FieldError]:
@@ -266,7 +266,7 @@ def _schema(schema: Obj, field: str) -> list[FieldError]:
     ):
         if schema.get(key):
             found.append(forbidden(f"{field}.{key}", detail))
-    found += _lists(schema, field)
+    found += _lists(schema, field) + _maps(schema, field) + definition_rules.forms(schema, field)
     if schema.get("properties") and "additionalProperties" in schema:
         detail = "additionalProperties and properties are mutual exclusive"
         found.append(forbidden(f"{field}.additionalProperties", detail))
@@ -297,10 +297,70 @@ def _lists(schema: Obj, field: str) -> list[FieldError]:
     if kind == "map" and not keys:
         detail = "must not be empty if x-kubernetes-list-type is map"
         found.append(required(f"{field}.x-kubernetes-list-map-keys", detail))
+    if kind == "map" and isinstance(keys, list):
+        found += _map_keys(schema, keys, field)
+    if kind == "set" and schema.get("type") == "array":
+        found += _set_items(schema, field)
     if keys and kind != "map":
         detail = "must be map if x-kubernetes-list-map-keys is non-empty"
         where = f"{field}.x-kubernetes-list-type"
         found.append(invalid(where, kind, detail) if kind else required(where, detail))
+    return found
+
+
+def _map_keys(schema: Obj, keys: list[str], field: str) -> list[FieldError]:
+    """What tells the items of a list of type map apart are scalars that every item has."""
+    items = schema.get("items")
+    if not isinstance(items, dict):
+        return [required(f"{field}.items", "must have a schema if x-kubernetes-list-type is map")]
+    if items.get("type") != "object":
+        detail = "must be object if parent array's x-kubernetes-list-type is map"
+        return [invalid(f"{field}.items.type", items.get("type", ""), detail)]
+    found: list[FieldError] = []
+    properties, where = items.get("properties") or {}, f"{field}.x-kubernetes-list-map-keys"
+    for index, key in enumerate(keys):
+        if key not in properties:
+            found.append(invalid(where, keys, "entries must all be names of item properties"))
+        elif properties[key].get("type") in ("array", "object"):
+            detail = "must be a scalar type if parent array's x-kubernetes-list-type is map"
+            found.append(invalid(f"{field}.items.properties[{key}].type", items.get("type"), detail))
+        if key in keys[:index]:
+            found.append(invalid(where, keys, "must not contain duplicate entries"))
+    needed = items.get("required") or ()
+    for key in keys:
+        if key in properties and "default" not in properties[key] and key not in needed:
+            detail = (
+                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+            )
+            found.append(required(f"{field}.items.properties[{key}].default", detail))
+    return found
+
+
+def _set_items(schema: Obj, field: str) -> list[FieldError]:
+    """The items of a set are compared as wholes."""
+    items = schema.get("items") or {}
+    detail = "must be atomic as item of a list with x-kubernetes-list-type=set"
+    if items.get("type") == "array" and items.get("x-kubernetes-list-type") not in (None, "atomic"):
+        return [invalid(f"{field}.items.x-kubernetes-list-type", items["x-kubernetes-list-type"], detail)]
+    if items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
+        return [invalid(f"{field}.items.x-kubernetes-map-type", None, detail)]
+    return []
+
+
+def _maps(schema: Obj, field: str) -> list[FieldError]:
+    """What stands at objects only, and what must be true where it stands."""
+    found: list[FieldError] = []
+    kind, given = schema.get("x-kubernetes-map-type"), schema.get("type", "")
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        where = f"{field}.x-kubernetes-preserve-unknown-fields"
+        found.append(invalid(where, False, "must be true or undefined"))
+    if kind is None:
+        return found
+    if given != "object":
+        detail = "must be object if x-kubernetes-map-type is specified"
+        found.append(invalid(f"{field}.type", given, detail) if given else required(f"{field}.type", detail))
+    if kind not in ("atomic", "granular"):
+        found.append(not_supported(f"{field}.x-kubernetes-map-type", kind, ("atomic", "granular")))
     return found
 
 

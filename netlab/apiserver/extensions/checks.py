@@ -69,7 +69,7 @@ def _check(value: Any, schema: Obj, path: str, old: Any = _NEW) -> list[FieldErr
         found.append(not_supported(_field(path), value, [_enum_text(one) for one in schema["enum"]]))
     if isinstance(value, dict):
         found += _object(value, schema, path, old)
-    return found + _transition(value, schema, path, old)
+    return found
 
 
 def same(a: Any, b: Any) -> bool:
@@ -255,49 +255,6 @@ def _composite(path: str, words: str) -> FieldError:
 
 
 # -- what Kubernetes adds ----------------------------------------------------------------------------------------------
-
-IMMUTABLE_RULES = frozenset({"self == oldSelf", "oldSelf == self", "self==oldSelf"})
-"""The CEL rules that are understood."""
-
-
-def _transition(value: Any, schema: Obj, path: str, old: Any) -> list[FieldError]:
-    rules = schema.get("x-kubernetes-validations") if old is not _NEW else None
-    found: list[FieldError] = []
-    for rule in rules or ():
-        if " ".join(rule.get("rule", "").split()) in IMMUTABLE_RULES:
-            field = _field(f"{path}{rule.get('fieldPath', '')}")
-            detail = rule.get("message") or f"failed rule: {' '.join(rule['rule'].split())}"
-            bad = value if not isinstance(value, dict | list) else GoSyntax(f'"{kind_of(value)}"')
-            found.append(invalid(field, bad, detail))
-    return found
-
-
-def unheeded(definition: Obj) -> list[str]:
-    """Warnings about what a definition asks for and will not get."""
-    spec = definition.get("spec") or {}
-    found = [
-        f"x-kubernetes-validations: this server does not evaluate CEL, the rule {quote(rule)} is not enforced"
-        for rule in rules_not_understood(spec.get("versions"))
-    ]
-    if (spec.get("conversion") or {}).get("strategy") == "Webhook":
-        found.append(
-            "spec.conversion: this server does not call conversion webhooks, versions are converted as by None"
-        )
-    return found
-
-
-def rules_not_understood(schema: Any) -> list[str]:
-    """The CEL rules below a schema that are not checked."""
-    if isinstance(schema, list):
-        return [rule for one in schema for rule in rules_not_understood(one)]
-    if not isinstance(schema, dict):
-        return []
-    found = [
-        str(one.get("rule", ""))
-        for one in schema.get("x-kubernetes-validations") or ()
-        if isinstance(one, dict) and " ".join(str(one.get("rule", "")).split()) not in IMMUTABLE_RULES
-    ]
-    return found + [rule for key, one in schema.items() if key != "default" for rule in rules_not_understood(one)]
 
 
 def list_types(value: Any, schema: Obj, path: str = "") -> list[FieldError]:

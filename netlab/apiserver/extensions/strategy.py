@@ -10,7 +10,7 @@ from netlab.api import meta
 from netlab.api.types import Obj
 from netlab.api.validation import meta as metadata_rules
 from netlab.api.validation.field import FieldError, invalid
-from netlab.apiserver.extensions import checks
+from netlab.apiserver.extensions import checks, rules
 from netlab.apiserver.extensions.kinds import CustomResource
 
 _OWN = ("metadata", "apiVersion", "kind")
@@ -56,14 +56,16 @@ def prepare_status(new: Obj, old: Obj) -> None:
 def validate_new(obj: Obj, resource: CustomResource) -> list[FieldError]:
     found = metadata_rules.metadata(obj, resource.namespaced, kube_finalizers=False)
     found += checks.check(_judged(obj), resource.schema)
-    return found + _shape(obj, resource) + _scale(obj, resource)
+    found += _shape(obj, resource) + _scale(obj, resource)
+    return found + rules.check(_judged(obj), None, resource, found)
 
 
 def validate_changed(new: Obj, old: Obj, resource: CustomResource) -> list[FieldError]:
     found = metadata_rules.metadata_update(new, old, kube_finalizers=False)
     found += checks.check(_judged(new), resource.schema, _judged(old))
     known = set(map(repr, _shape(old, resource)))
-    return found + [one for one in _shape(new, resource) if repr(one) not in known] + _scale(new, resource)
+    found += [one for one in _shape(new, resource) if repr(one) not in known] + _scale(new, resource)
+    return found + rules.check(_judged(new), _judged(old), resource, found)
 
 
 def _judged(obj: Obj) -> Obj:

@@ -1,0 +1,1 @@
+"""PURE. The functions that expressions can call: CEL's own (`standard`, `strings`, `optionals`) and Kubernetes'."""
