@@ -31,17 +31,19 @@ class ChildFailed(RuntimeError):  # noqa: N818
         super().__init__(text)
 
 
-def enter() -> None:
+def enter(*, user: bool = True) -> None:
     """Move this single-threaded process into new user, network and mount namespaces, as their root.
 
+    Without `user` it stays in the user namespace, which only root may, and has what old kernels give only there (IPVS).
     KernelError EPERM or ENOSPC where the machine forbids unprivileged user namespaces.
     """
     uid, gid = os.geteuid(), os.getegid()
     try:
-        libc.unshare(libc.CLONE_NEWUSER | libc.CLONE_NEWNET | libc.CLONE_NEWNS)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        libc.unshare((libc.CLONE_NEWUSER if user else 0) | libc.CLONE_NEWNET | libc.CLONE_NEWNS)
+        if user:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
         libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
         libc.mount("tmpfs", "/run", "tmpfs", data="mode=755")
     except OSError as problem:
@@ -49,15 +51,15 @@ def enter() -> None:
         raise KernelError(code, "user namespace", "unprivileged ones may be forbidden here") from problem
 
 
-def run(function: Callable[[], T]) -> T:
-    """`function()` in such a child. Its result must be picklable; ChildFailed if it raised or the child died."""
+def run(function: Callable[[], T], *, user: bool = True) -> T:
+    """`function()` in such a child (see `enter`). Its result must be picklable; ChildFailed if it raised or the child died."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: forking beside threads; the child uses none of them
         pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _child(function, writer)
+        _child(function, writer, user)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         data = pipe.read()
@@ -70,10 +72,10 @@ def run(function: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def _child(function: Callable[[], object], writer: int) -> None:
+def _child(function: Callable[[], object], writer: int, user: bool) -> None:
     try:
         try:
-            enter()
+            enter(user=user)
             data = pickle.dumps(("", "", function()))
         except BaseException as problem:
             data = pickle.dumps((type(problem).__name__, traceback.format_exc(), None))

@@ -216,14 +216,35 @@ class Proxier:
                 retry = min(retry * 2, self._timing.retry_max)
                 continue
             await asyncio.sleep(max(self._timing.min_period - spent, _turns.rest(spent), self._timing.settle))
-            try:
-                async with asyncio.timeout(self._timing.canary):
-                    await self._wake.wait()
+            if await self._woken():
                 await asyncio.sleep(self._timing.settle)
-            except TimeoutError:
+            elif not self._full_wanted:
                 self._full_wanted = loop.time() - last_full > self._timing.full or await self._was_flushed()
                 if self._full_wanted:
                     last_full = loop.time()
+
+    async def _woken(self) -> bool:
+        """Waits for a change; False when it is time to look whether the rules are still there, or all must be written
+        again for a reason of the mode's own."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._timing.canary
+        while loop.time() < end:
+            try:
+                async with asyncio.timeout(min(self._backend.attention, end - loop.time())):
+                    await self._wake.wait()
+                return True
+            except TimeoutError:
+                if loop.time() < end and await self._attend():
+                    self._full_wanted = True
+                    return False
+        return False
+
+    async def _attend(self) -> bool:
+        try:
+            return await self._backend.attend()
+        except Exception:
+            log.exception("%s: cannot look after the rules", self.node_name)
+            return True
 
     async def _remove_others(self) -> None:
         await asyncio.sleep(self._timing.others)

@@ -6,12 +6,14 @@ A back end collects changes by `update` and writes them by `sync`. It knows noth
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from netlab.dataplane import iptables, nftables
 from netlab.dataplane.iptables.names import CANARY
 from netlab.dataplane.iptables.service import ServiceRules
+from netlab.dataplane.leftovers import NOTHING, Kept, kept_by_iptables, leftovers
 from netlab.dataplane.nftables.program import Change
 from netlab.dataplane.services import ServicePortName, ServiceState
 from netlab.node.proxy_kernel import ProxyKernel
@@ -20,6 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
+    @property
+    def attention(self) -> float:
+        """Seconds between two calls of `attend`; infinite for a mode that needs none."""
+        ...
+
+    async def attend(self) -> bool:
+        """Looks after what changes without a Service's change; True where a full sync is due."""
+        ...
+
     async def prepare(self) -> None:
         """Once, before the first sync."""
         ...
@@ -45,7 +56,16 @@ class Backend(Protocol):
         ...
 
 
-class IptablesBackend:
+class _Inattentive:
+    """All that matters to the mode comes as a change."""
+
+    attention = math.inf
+
+    async def attend(self) -> bool:
+        return False
+
+
+class IptablesBackend(_Inattentive):
     """iptables mode."""
 
     def __init__(self, kernel: ProxyKernel, cluster_cidr: str) -> None:
@@ -79,9 +99,10 @@ class IptablesBackend:
     async def remove_others(self) -> None:
         if await self._kernel.nft_list():
             await self._kernel.nft([f"delete table ip {nftables.TABLE}"])
+        await _remove_iptables(self._kernel, kept_by_iptables(self.program.config))
 
 
-class NftablesBackend:
+class NftablesBackend(_Inattentive):
     """nftables mode."""
 
     def __init__(self, kernel: ProxyKernel, cluster_cidr: str, service_cidr: str = "") -> None:
@@ -111,12 +132,33 @@ class NftablesBackend:
         return not await self._kernel.nft_list()
 
     async def remove_others(self) -> None:
-        if text := iptables.removal(iptables.scan(await self._kernel.save())):
-            await self._kernel.restore(text)
+        await _remove_iptables(self._kernel, NOTHING)
+
+
+async def _remove_iptables(kernel: ProxyKernel, kept: Kept) -> None:
+    """Chains of the iptables-based modes that are not `kept`, and all of IPVS."""
+    await kernel.ipvs("IPv4").clear_servers()
+    if text := leftovers(iptables.scan(await kernel.save()), kept):
+        await kernel.restore(text)
+    await kernel.ipvs("IPv4").clear_sets()
+
+
+async def remove_all(kernel: ProxyKernel) -> None:
+    """Leaves nothing of any mode: for someone else's proxy, as `kube-proxy --cleanup` does."""
+    if await kernel.nft_list():
+        await kernel.nft([f"delete table ip {nftables.TABLE}"])
+    await _remove_iptables(kernel, NOTHING)
+
+
+def _ipvs(kernel: ProxyKernel, cluster_cidr: str, _: str) -> Backend:
+    from netlab.node.proxy_ipvs import IpvsBackend
+
+    return IpvsBackend(kernel, kernel.ipvs("IPv4"), cluster_cidr)
 
 
 MODES: dict[str, Callable[[ProxyKernel, str, str], Backend]] = {
     "iptables": lambda kernel, cluster_cidr, _: IptablesBackend(kernel, cluster_cidr),
+    "ipvs": _ipvs,
     "nftables": NftablesBackend,
 }
 

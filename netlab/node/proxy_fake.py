@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 
 from netlab.dataplane.iptables import parse_rule
 from netlab.dataplane.iptables.rules import Jump
+from netlab.dataplane.ipvs import ip_sets
 from netlab.dataplane.nftables import NftState
+from netlab.dataplane.services import Family
 from netlab.dataplane.services.stale import Flow
+from netlab.node.proxy_fake_ipvs import FakeIpvs
 from netlab.node.proxy_fake_nft import NftRefused, apply_nft, check_nft, listing
 
 BUILT_IN = {
@@ -36,6 +39,10 @@ class FakeNetfilter:
         self.restores: list[str] = []
         self.fail_next = False
         self.localhost = True
+        self.virtual: dict[Family, FakeIpvs] = {}
+
+    def ipvs(self, family: Family) -> FakeIpvs:
+        return self.virtual.setdefault(family, FakeIpvs(ip_sets(family)))
 
     async def restore(self, text: str) -> None:
         self.restores.append(text)

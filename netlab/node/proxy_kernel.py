@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from netlab.dataplane.nftables.table import TABLE, text
+from netlab.dataplane.services import Family
 from netlab.dataplane.services.stale import Flow
+from netlab.node.proxy_ipvs_kernel import IpvsKernel, NodeIpvs
 
 if TYPE_CHECKING:
     from netlab.kernel.netns import NetNs
@@ -39,6 +41,10 @@ class ProxyKernel(Protocol):
         """Lets 127.0.0.1 be routed, so that it can be a NodePort's address; False where that is not allowed."""
         ...
 
+    def ipvs(self, family: Family) -> IpvsKernel:
+        """The virtual servers of that family; the same object each time. Nothing is opened by asking."""
+        ...
+
     async def delete_udp_flows(self, stale: Callable[[Flow], bool]) -> int:
         """Deletes the tracked UDP flows for which `stale` holds; how many."""
         ...
@@ -50,6 +56,14 @@ class NodeKernel:
     def __init__(self, ns: NetNs) -> None:
         self._ns = ns
         self._most = NFT_LINES
+        self._ipvs: dict[Family, NodeIpvs] = {}
+
+    def ipvs(self, family: Family) -> NodeIpvs:
+        if family not in self._ipvs:
+            from netlab.dataplane.ipvs.sets import ip_sets
+
+            self._ipvs[family] = NodeIpvs(self._ns, ip_sets(family))
+        return self._ipvs[family]
 
     async def restore(self, text: str) -> None:
         from netlab.kernel import iptables

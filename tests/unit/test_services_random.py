@@ -9,9 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from netlab.dataplane.ipvs.state import Real
 from netlab.dataplane.services import NodeView
 from netlab.node.proxy import Proxier
 from netlab.node.proxy_fake import FakeNetfilter
+from netlab.node.proxy_fake_ipvs import FakeIpvs
+from netlab.node.proxy_ipvs import IpvsBackend
 
 NAMES = st.sampled_from(["a", "b", "c"])
 ADDRESSES = [("10.244.0.5", "node"), ("10.244.1.5", "other"), ("10.244.2.5", None)]
@@ -122,10 +125,13 @@ class History(RuleBasedStateMachine):
         assert self.kernel.nft_state == other.nft_state
 
     async def settle(self) -> None:
-        try:
-            await self.proxier.sync()
-        except Exception:
-            self.proxier.restore_all()
+        for _ in range(2):  # a write of rules and one of servers may have been told to fail
+            try:
+                await self.proxier.sync()
+                break
+            except Exception:
+                self.proxier.restore_all()
+        else:
             await self.proxier.sync()
 
 
@@ -133,6 +139,70 @@ class NftHistory(History):
     mode = "nftables"
 
 
+class IpvsHistory(History):
+    """Real servers may carry connections; those that do stay until they do not, whatever happens to the endpoints."""
+
+    mode = "ipvs"
+
+    @property
+    def ipvs(self) -> FakeIpvs:
+        return self.kernel.ipvs("IPv4")
+
+    @rule(which=st.integers(0, 50), connections=st.sampled_from([0, 3]))
+    def traffic(self, which: int, connections: int) -> None:
+        found = [(frontend, key) for frontend, reals in self.ipvs.state.reals.items() for key in reals]
+        if found:
+            self.ipvs.busy[found[which % len(found)]] = connections
+
+    @rule()
+    def a_minute(self) -> None:
+        assert isinstance(self.proxier.backend, IpvsBackend)
+        asyncio.run(self.proxier.backend.check_draining())
+
+    @rule(local=st.sampled_from([("192.168.0.2",), ("10.244.0.1", "192.168.0.2", "203.0.113.9")]))
+    def addresses(self, local: tuple[str, ...]) -> None:
+        self.ipvs.local = local
+        if asyncio.run(self.proxier.backend.attend()):
+            self.proxier.restore_all()
+
+    @rule()
+    def half_done(self) -> None:
+        self.ipvs.fail_next = True
+
+    def fresh(self, kernel: FakeNetfilter) -> Proxier:
+        kernel.ipvs("IPv4").local = self.ipvs.local
+        made = super().fresh(kernel)
+        asyncio.run(made.backend.prepare())
+        return made
+
+    @invariant()
+    def equals_a_full_sync(self) -> None:
+        other = FakeNetfilter()
+        asyncio.run(self.settle())
+        asyncio.run(self.fresh(other).sync())
+        assert self.kernel.snapshot() == other.snapshot()
+        assert isinstance(self.proxier.backend, IpvsBackend)
+        ours, theirs = self.ipvs.state, other.ipvs("IPv4").state
+        assert (ours.servers, ours.addresses, ours.members) == (theirs.servers, theirs.addresses, theirs.members)
+        assert ours.device
+        for frontend, reals in ours.reals.items():
+            extra = {key: real for key, real in reals.items() if key not in theirs.reals[frontend]}
+            assert {key: real for key, real in reals.items() if key not in extra} == theirs.reals[frontend]
+            assert {real.weight for real in extra.values()} <= {0}
+            assert not extra or frontend in self.proxier.backend.draining
+
+    @invariant()
+    def no_connection_is_cut(self) -> None:
+        for step in self.ipvs.applied:
+            if isinstance(step.thing, Real) and step.op == "del" and step.thing.frontend.protocol == "TCP":
+                assert not self.ipvs.busy.get((step.thing.frontend, step.thing.server.key))
+        self.ipvs.applied.clear()
+        for key in [key for key in self.ipvs.busy if key[1] not in self.ipvs.state.reals.get(key[0], {})]:
+            del self.ipvs.busy[key]
+
+
 TestIptables = History.TestCase
 TestNftables = NftHistory.TestCase
-TestIptables.settings = TestNftables.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
+TestIpvs = IpvsHistory.TestCase
+LIMITS = settings(max_examples=60, stateful_step_count=15, deadline=None)
+TestIptables.settings = TestNftables.settings = TestIpvs.settings = LIMITS

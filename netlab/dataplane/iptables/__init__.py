@@ -5,7 +5,7 @@ that a node has once, `program` keeps them all and prints restore text, whole or
 """
 
 from netlab.dataplane.iptables.parse import Existing, ParseError, Table, parse, parse_rule, scan
-from netlab.dataplane.iptables.program import LARGE_CLUSTER_ENDPOINTS, IptablesProgram, partial, removal
+from netlab.dataplane.iptables.program import LARGE_CLUSTER_ENDPOINTS, IptablesProgram, partial
 from netlab.dataplane.iptables.rules import Rule
 from netlab.dataplane.iptables.service import IptablesConfig, ServiceRules, service_rules
 
@@ -21,7 +21,6 @@ __all__ = [
     "parse",
     "parse_rule",
     "partial",
-    "removal",
     "scan",
     "service_rules",
 ]

@@ -119,20 +119,6 @@ def partial(changes: Iterable[tuple[ServiceRules | None, ServiceRules | None]]) 
     return text
 
 
-def removal(present: Mapping[str, Existing]) -> str:
-    """Text that takes all of kube-proxy's rules and chains out of the tables; empty where there are none."""
-    ours = {*base.FILTER_CHAINS, *base.NAT_CHAINS, names.KUBELET_FIREWALL, names.CANARY}
-    text = ""
-    for table, existing in present.items():
-        chains = sorted(chain for chain in existing.chains if chain in ours or names.is_hashed(chain))
-        if chains:
-            jumps = [f"-D {rule.chain} {rule.spec()}" for rule in existing.jumps]
-            declared = [f":{chain} - [0:0]" for chain in chains]
-            deleted = [f"-X {chain}" for chain in chains]
-            text += "\n".join((f"*{table}", *declared, *jumps, *deleted, "COMMIT\n"))
-    return text
-
-
 def _exchange(before: tuple[Rule, ...], after: tuple[Rule, ...], lines: list[str]) -> None:
     """Deletes and inserts what differs. Inserting is at the top, in reverse, so that their order among themselves stays
     and the last rule of KUBE-SERVICES remains the last."""
