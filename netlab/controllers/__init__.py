@@ -22,6 +22,7 @@ class ControllersConfig:
 
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/12"
+    node_mask6: int = 64
     node_mask: int = 24
     root_ca: str = ""
     signing_key: str = field(default="", repr=False)

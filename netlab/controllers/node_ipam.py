@@ -67,12 +67,16 @@ class NodeIpamController:
         node = self.nodes.store.get(name)
         if node is None or meta.get(node, "spec", "podCIDR"):
             return
-        free = next_free(self.config.cluster_cidr, self.config.node_mask, taken(self.nodes.store.values()))
-        if free is None:
-            text = f"Node {name} status is now: CIDRNotAvailable"
-            self.events.event(node, "Normal", "CIDRNotAvailable", text)
-            raise OSError(f"no free /{self.config.node_mask} left in {self.config.cluster_cidr}")
-        patch = {"spec": {"podCIDR": free, "podCIDRs": [free]}, "metadata": {"uid": meta.uid(node)}}
+        used, ranges = taken(self.nodes.store.values()), list[str]()
+        for cluster in self.config.cluster_cidr.split(","):
+            mask = self.config.node_mask6 if ":" in cluster else self.config.node_mask
+            free = next_free(cluster, mask, used)
+            if free is None:
+                text = f"Node {name} status is now: CIDRNotAvailable"
+                self.events.event(node, "Normal", "CIDRNotAvailable", text)
+                raise OSError(f"no free /{mask} left in {cluster}")
+            ranges.append(free)
+        patch = {"spec": {"podCIDR": ranges[0], "podCIDRs": ranges}, "metadata": {"uid": meta.uid(node)}}
         self.nodes.observe(await self.client.patch(NODES, name, patch, patch_type="merge"))
 
     def _enqueue(self, node: Obj) -> None:

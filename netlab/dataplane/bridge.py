@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netlab.dataplane.model import Address, Link, NodeState, Sysctl
-from netlab.dataplane.nodes import BRIDGE, NodeNet
+from netlab.dataplane.nodes import BRIDGE, NodeNet, link_local
 
 
 def bridge_network(node: NodeNet, *, nf_call_iptables: bool = True) -> NodeState:
@@ -17,8 +17,14 @@ def bridge_network(node: NodeNet, *, nf_call_iptables: bool = True) -> NodeState
     sysctls = [Sysctl("net.ipv4.ip_forward", "1")]
     if nf_call_iptables:
         sysctls.append(Sysctl("net.bridge.bridge-nf-call-iptables", "1", optional=True))
+    addresses = [Address(BRIDGE, one.bridge_cidr) for one in node.families]
+    if any(one.is_ipv6 for one in node.families):
+        addresses.append(Address(BRIDGE, link_local(node.bridge_mac), "link"))
+        sysctls.append(Sysctl("net.ipv6.conf.all.forwarding", "1"))
+        if nf_call_iptables:
+            sysctls.append(Sysctl("net.bridge.bridge-nf-call-ip6tables", "1", optional=True))
     return NodeState(
         links=(Link(BRIDGE, "bridge", mac=node.bridge_mac, mtu=node.pod_mtu, up=True),),
-        addresses=(Address(BRIDGE, node.bridge_cidr),),
+        addresses=tuple(addresses),
         sysctls=tuple(sysctls),
     )

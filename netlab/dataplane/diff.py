@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from netlab.dataplane.model import (
     PERMANENT,
@@ -59,10 +59,16 @@ class Owned:
                 return False
 
     def _leads_in(self, dst: str) -> bool:
-        if dst == "default":
+        if dst in ("default", "::/0"):
             return False
-        network = IPv4Network(dst)
-        return any(network.subnet_of(IPv4Network(cidr)) for cidr in self.routes_in)
+        network = ip_network(dst)
+        return any(_within(network, ip_network(cidr)) for cidr in self.routes_in)
+
+
+def _within(network: IPv4Network | IPv6Network, outer: IPv4Network | IPv6Network) -> bool:
+    if isinstance(network, IPv6Network):
+        return isinstance(outer, IPv6Network) and network.subnet_of(outer)
+    return isinstance(outer, IPv4Network) and network.subnet_of(outer)
 
 
 NOTHING = Owned()

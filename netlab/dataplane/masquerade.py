@@ -13,6 +13,7 @@ POSTROUTING = "FLANNEL-POSTRTG"
 FORWARD = "FLANNEL-FWD"
 KUBE_PROXY_MARK = "0x4000/0x4000"
 MULTICAST = "224.0.0.0/4"
+MULTICAST6 = "ff00::/8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,16 @@ class ChainRule:
 
 
 def masquerade_rules(pod_cidr: str, cluster_cidr: str, *, random_fully: bool = True) -> tuple[ChainRule, ...]:
-    """The nat rules of one node. `random_fully` as the installed iptables supports it (kernel.features)."""
+    """The nat rules of one node, of the CIDRs' family. `random_fully` as the installed iptables supports it
+    (kernel.features)."""
+    multicast = MULTICAST6 if ":" in cluster_cidr else MULTICAST
     masquerade = "MASQUERADE --random-fully" if random_fully else "MASQUERADE"
     body = (
         (f"-m mark --mark {KUBE_PROXY_MARK}", "RETURN"),
         (f"-s {pod_cidr} -d {cluster_cidr}", "RETURN"),
         (f"-s {cluster_cidr} -d {pod_cidr}", "RETURN"),
         (f"! -s {cluster_cidr} -d {pod_cidr}", "RETURN"),
-        (f"-s {cluster_cidr} ! -d {MULTICAST}", masquerade),
+        (f"-s {cluster_cidr} ! -d {multicast}", masquerade),
         (f"! -s {cluster_cidr} -d {cluster_cidr}", masquerade),
     )
     jump = ChainRule("nat", "POSTROUTING", "", POSTROUTING, "flanneld masq")

@@ -2,7 +2,8 @@
 
 Each object knows its identity (`key`, what the kernel tells two of them apart by) and the commands that add, change or
 delete it. Interfaces are named, never numbered: indexes are the kernel's business and are resolved where a plan is
-applied. Addresses are IPv4 text ("10.244.1.1/24"), MACs lower-case with colons, MTUs bytes.
+applied. Addresses are text ("10.244.1.1/24", "fd00::1/64"), MACs lower-case with colons, MTUs bytes. `default` is the
+IPv4 default route, `::/0` the other.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ class Address:
     def commands(self, op: Op, old: Address | None = None) -> tuple[str, ...]:
         """`ip addr` commands."""
         verb = {"add": "add", "change": "replace", "del": "del"}[op]
+        if ":" in self.cidr:  # its scope is in the address; it is ours alone: no need to wait for who might object
+            return (f"ip addr {verb} {self.cidr} dev {self.dev}" + (" nodad" if op != "del" else ""),)
         scope = "" if self.scope == "global" or op == "del" else f" scope {self.scope}"
         return (f"ip addr {verb} {self.cidr} dev {self.dev}{scope}",)
 
@@ -177,7 +180,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An ARP entry. Only permanent ones are ever written; `state` of an observed one is the kernel's word."""
+    """An ARP or NDP entry. Only permanent ones are ever written; `state` of an observed one is the kernel's word."""
 
     dev: str
     ip: str

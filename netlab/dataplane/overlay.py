@@ -8,7 +8,7 @@ from netlab.dataplane.bridge import bridge_network
 from netlab.dataplane.diff import Owned
 from netlab.dataplane.hostgw import hostgw_network
 from netlab.dataplane.model import NodeState
-from netlab.dataplane.nodes import BRIDGE, VXLAN_DEVICE, NodeNet
+from netlab.dataplane.nodes import BRIDGE, VXLAN_DEVICE, VXLAN_DEVICE6, NodeNet
 from netlab.dataplane.vxlan import vxlan_network
 
 BACKENDS: Mapping[str, Callable[[NodeNet, Sequence[NodeNet]], NodeState]] = {
@@ -23,5 +23,8 @@ def node_network(node: NodeNet, peers: Sequence[NodeNet], *, nf_call_iptables: b
 
 
 def overlay_owned(cluster_cidr: str) -> Owned:
-    """What the overlay may delete on a node: its two devices and what is on them, and routes into the pod network."""
-    return Owned(links=frozenset({BRIDGE, VXLAN_DEVICE}), devices=frozenset({VXLAN_DEVICE}), routes_in=(cluster_cidr,))
+    """What the overlay may delete on a node: its devices and what is on them, and routes into the pod network.
+
+    `cluster_cidr` is one CIDR, or two comma-separated."""
+    overlays = frozenset({VXLAN_DEVICE, VXLAN_DEVICE6})
+    return Owned(links=overlays | {BRIDGE}, devices=overlays, routes_in=tuple(cluster_cidr.split(",")))

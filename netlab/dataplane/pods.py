@@ -16,16 +16,23 @@ def host_side(pod: PodNet) -> NodeState:
     """The node's end: a bridge port with hairpin mode (a pod may reach itself through its own Service), and ARP."""
     peer = (pod.netns, pod.pod_ifname)
     link = Link(pod.ifname, "veth", mtu=pod.mtu, master=pod.bridge, peer=peer, hairpin=pod.hairpin)
-    return NodeState(links=(link,), neighbours=(Neighbour(pod.bridge, pod.ip, pod.pod_mac),))
+    entries = (Neighbour(pod.bridge, address.partition("/")[0], pod.pod_mac) for address, _ in pod.attachments)
+    return NodeState(links=(link,), neighbours=tuple(entries))
 
 
 def pod_side(pod: PodNet) -> NodeState:
     """The pod's end: eth0 with its address, and the default route by the bridge."""
     return NodeState(
         links=(Link("lo", "loopback"), Link(pod.pod_ifname, "veth", mac=pod.pod_mac, mtu=pod.mtu)),
-        addresses=(Address(pod.pod_ifname, pod.address),),
-        routes=(Route("default", pod.pod_ifname, via=pod.gateway),),
-        neighbours=(Neighbour(pod.pod_ifname, pod.gateway, pod.bridge_mac),),
+        addresses=(
+            *(Address(pod.pod_ifname, address) for address, _ in pod.attachments),
+            *((Address(pod.pod_ifname, pod.link_local, "link"),) if pod.link_local else ()),
+        ),
+        routes=tuple(
+            Route("::/0" if ":" in gateway else "default", pod.pod_ifname, via=gateway)
+            for _, gateway in pod.attachments
+        ),
+        neighbours=tuple(Neighbour(pod.pod_ifname, gateway, pod.bridge_mac) for _, gateway in pod.attachments),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 from netlab.dataplane.model import Address, Hop, Link, Neighbour, NodeState, Route, Sysctl
+from netlab.dataplane.nodes import link_local
 from netlab.dataplane.shaping import Shaping
 from netlab.topology.model import Attachment, Host, Node, Router, Segment, Topology
 from netlab.topology.routing import ComputedRoute, routes
@@ -29,7 +30,7 @@ def underlay(topology: Topology) -> Mapping[str, NodeState]:
     for link in topology.links:
         for end in link.ends:
             ends.setdefault(end.node, []).append(end)
-    static = _neighbours(topology)
+    static, ipv6 = _neighbours(topology), "IPv6" in topology.cluster.families
     machines: tuple[Node | Host | Router, ...] = (*topology.nodes, *topology.hosts, *topology.routers)
     return {
         machine.name: NodeState(
@@ -37,10 +38,10 @@ def underlay(topology: Topology) -> Mapping[str, NodeState]:
                 Link("lo", "loopback"),
                 *(Link(end.interface, "veth", mac=end.mac, mtu=mtus[end]) for end in ends.get(machine.name, ())),
             ),
-            addresses=tuple(Address(end.interface, end.address) for end in ends.get(machine.name, ()) if end.address),
+            addresses=tuple(address for end in ends.get(machine.name, ()) for address in _addresses(end)),
             routes=tuple(route_of(route) for route in computed.get(machine.name, ())),
             neighbours=tuple(static.get(machine.name, ())),
-            sysctls=sysctls(forwards=not isinstance(machine, Host)),
+            sysctls=sysctls(forwards=not isinstance(machine, Host), ipv6=ipv6),
         )
         for machine in machines
     }
@@ -51,7 +52,16 @@ NO_LINK_LOCAL = Sysctl("net.ipv6.conf.default.addr_gen_mode", "1", optional=True
 and router solicitations: noise in every capture, and the kernel's one lock for all network configuration."""
 
 
-def sysctls(*, forwards: bool) -> tuple[Sysctl, ...]:
+def _addresses(end: Attachment) -> Iterable[Address]:
+    """Where there is IPv6, also the link-local address: a router asks for its neighbours from it (RFC 4861, 7.2.2)."""
+    if end.address:
+        yield Address(end.interface, end.address)
+    if end.address6 and end.mac:
+        yield Address(end.interface, end.address6)
+        yield Address(end.interface, link_local(end.mac), "link")
+
+
+def sysctls(*, forwards: bool, ipv6: bool = False) -> tuple[Sysctl, ...]:
     """What a machine's namespace is told before it has interfaces. A new namespace inherits these from the machine that
     runs the lab, so each is said, whatever its default."""
     always = (
@@ -59,7 +69,17 @@ def sysctls(*, forwards: bool) -> tuple[Sysctl, ...]:
         Sysctl("net.ipv4.conf.all.rp_filter", "0"),
         Sysctl("net.ipv4.conf.default.rp_filter", "0"),
     )
-    return (*always, Sysctl("net.ipv4.fib_multipath_hash_policy", "1"), NO_LINK_LOCAL) if forwards else always
+    found = (*always, Sysctl("net.ipv4.fib_multipath_hash_policy", "1"), NO_LINK_LOCAL) if forwards else always
+    if not ipv6:
+        return found
+    return (
+        *found,
+        Sysctl("net.ipv6.conf.all.disable_ipv6", "0"),
+        Sysctl("net.ipv6.conf.default.disable_ipv6", "0"),
+        Sysctl("net.ipv6.conf.all.forwarding", str(int(forwards))),
+        Sysctl("net.ipv6.conf.default.accept_ra", "0"),
+        *((Sysctl("net.ipv6.fib_multipath_hash_policy", "1", optional=True),) if forwards else ()),
+    )
 
 
 def route_of(route: ComputedRoute) -> Route:
@@ -97,6 +117,8 @@ def _neighbours(topology: Topology) -> Mapping[str, list[Neighbour]]:
                     if key not in known:
                         known[key] = Neighbour(end.interface, other.ip, other.mac)
                     entries.append(known[key])
+                if other.ip6 and other.mac:
+                    entries.append(Neighbour(end.interface, other.ip6, other.mac))
     return found
 
 

@@ -10,8 +10,11 @@ from netlab.kernel.links import Index
 
 def _message(kind: int, flags: int, address: Address, index: Index) -> bytes:
     ip, _, length = address.cidr.partition("/")
-    prefix = int(length or 32)
     raw = nl.ip_bytes(ip)
+    if len(raw) == 16:
+        body = rt.IFADDRMSG.pack(rt.AF_INET6, int(length or 128), rt.IFA_F_NODAD, 0, index(address.dev))
+        return nl.message(kind, flags, body, nl.attr(rt.IFA_LOCAL, raw), nl.attr(rt.IFA_ADDRESS, raw))
+    prefix = int(length or 32)
     scope = rt.SCOPE_NUMBERS[address.scope]
     attributes = [nl.attr(rt.IFA_LOCAL, raw), nl.attr(rt.IFA_ADDRESS, raw)]
     if prefix < 31 and not ip.startswith("127."):
@@ -32,6 +35,7 @@ def delete(address: Address, index: Index) -> bytes:
 
 
 GET_ALL = nl.message(rt.RTM_GETADDR, 0, rt.IFADDRMSG.pack(rt.AF_INET, 0, 0, 0, 0))
+GET_ALL6 = nl.message(rt.RTM_GETADDR, 0, rt.IFADDRMSG.pack(rt.AF_INET6, 0, 0, 0, 0))
 
 
 def decode(reply: nl.Message, names: dict[int, str]) -> Address:

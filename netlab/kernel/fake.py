@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_address, ip_interface, ip_network
 
 from netlab.dataplane.model import Address, Fdb, Link, Neighbour, NodeState, Plan, Route, Step, Sysctl
 from netlab.kernel.apply import GONE, PartlyApplied
@@ -67,8 +67,8 @@ class FakeKernel:
         if failures:
             raise PartlyApplied(failures)
 
-    def observe(self, name: str, *, sysctls: Iterable[str] = ()) -> NodeState:
-        """As `kernel.observe.observe`."""
+    def observe(self, name: str, *, sysctls: Iterable[str] = (), ipv6: bool = False) -> NodeState:
+        """As `kernel.observe.observe`; both families are always shown."""
         space = self._space(name)
         return NodeState(
             links=tuple(replace(link, peer=None) for link in space.links.values()),
@@ -203,7 +203,7 @@ class FakeKernel:
             if key not in space.addresses:
                 raise KernelError(errno.EADDRNOTAVAIL, str(address))
             del space.addresses[key]
-            network = str(IPv4Interface(address.cidr).network)
+            network = str(ip_interface(address.cidr).network)
             route = space.routes.get(("route", network, "0"))
             if route is not None and route.protocol == "kernel" and route.dev == address.dev:
                 del space.routes["route", network, "0"]
@@ -248,8 +248,8 @@ def _device(space: _Space, name: str) -> Link:
 
 def _connect(space: _Space, address: Address) -> None:
     """The route that an address brings along."""
-    interface = IPv4Interface(address.cidr)
-    if interface.network.prefixlen == 32 or interface.is_loopback:
+    interface = ip_interface(address.cidr)
+    if interface.network.prefixlen == interface.network.max_prefixlen or interface.is_loopback:
         return
     route = Route(str(interface.network), address.dev, src=address.ip, scope="link", protocol="kernel")
     space.routes.setdefault(route.key, route)
@@ -271,6 +271,6 @@ def _way_out(space: _Space, via: str | None, dev: str, route: Route) -> str:
         return dev
     for known in space.routes.values():
         near = known.scope == "link" and known.dst != "default" and (not dev or dev == known.dev)
-        if near and IPv4Address(via) in IPv4Network(known.dst):
+        if near and ip_address(via) in ip_network(known.dst):
             return known.dev
     raise KernelError(errno.ENETUNREACH, str(route), "Nexthop has invalid gateway")

@@ -33,43 +33,62 @@ def default_backend() -> Backend:
 
 
 def restore(
-    ns: NetNs, text: str, *, noflush: bool = True, counters: bool = False, backend: Backend | None = None
+    ns: NetNs,
+    text: str,
+    *,
+    noflush: bool = True,
+    counters: bool = False,
+    backend: Backend | None = None,
+    ipv6: bool = False,
 ) -> None:
-    """`iptables-restore [--noflush] [--counters]` of `text`. CommandFailed names the line it complained about."""
+    """`iptables-restore [--noflush] [--counters]` of `text`. CommandFailed names the line it complained about.
+
+    `ipv6`: the tables of ip6tables, here and in the other functions."""
     chosen = backend or default_backend()
     options = [*(["--noflush"] if noflush else []), *(["--counters"] if counters else [])]
     try:
-        _run(ns, chosen, "restore", options, text)
+        _run(ns, chosen, "restore", options, text, ipv6)
     except CommandFailed as problem:
         if "essage too long" not in problem.stderr:
             raise
         for number, piece in enumerate(pieces(text)):
             more = options if number == 0 or noflush else [*options, "--noflush"]
-            _run(ns, chosen, "restore", more, piece)
+            _run(ns, chosen, "restore", more, piece, ipv6)
 
 
-def save(ns: NetNs, *, table: str = "", counters: bool = False, backend: Backend | None = None) -> str:
+def save(
+    ns: NetNs, *, table: str = "", counters: bool = False, backend: Backend | None = None, ipv6: bool = False
+) -> str:
     """`iptables-save [-t table] [-c]`."""
     options = [*(["-t", table] if table else []), *(["-c"] if counters else [])]
-    return _run(ns, backend or default_backend(), "save", options, "")
+    return _run(ns, backend or default_backend(), "save", options, "", ipv6)
 
 
 async def restore_async(
-    ns: NetNs, text: str, *, noflush: bool = True, counters: bool = False, backend: Backend | None = None
+    ns: NetNs,
+    text: str,
+    *,
+    noflush: bool = True,
+    counters: bool = False,
+    backend: Backend | None = None,
+    ipv6: bool = False,
 ) -> None:
     """`restore` without blocking the event loop."""
-    await asyncio.to_thread(restore, ns, text, noflush=noflush, counters=counters, backend=backend)
+    await asyncio.to_thread(restore, ns, text, noflush=noflush, counters=counters, backend=backend, ipv6=ipv6)
 
 
-async def save_async(ns: NetNs, *, table: str = "", counters: bool = False, backend: Backend | None = None) -> str:
+async def save_async(
+    ns: NetNs, *, table: str = "", counters: bool = False, backend: Backend | None = None, ipv6: bool = False
+) -> str:
     """`save` without blocking the event loop."""
-    return await asyncio.to_thread(save, ns, table=table, counters=counters, backend=backend)
+    return await asyncio.to_thread(save, ns, table=table, counters=counters, backend=backend, ipv6=ipv6)
 
 
-def _run(ns: NetNs, backend: Backend, verb: str, options: list[str], text: str) -> str:
-    program = f"iptables-{backend}-{verb}"
+def _run(ns: NetNs, backend: Backend, verb: str, options: list[str], text: str, ipv6: bool) -> str:
+    family = "ip6tables" if ipv6 else "iptables"
+    program = f"{family}-{backend}-{verb}"
     if command.find(program) is None:
-        program = f"iptables-{verb}"  # distributions with one back end only
+        program = f"{family}-{verb}"  # distributions with one back end only
     env = {**os.environ, "XTABLES_LOCKFILE": f"/run/xtables-{ns.name.replace('/', '_')}.lock"}
     wait = ["-w", "10"] if verb == "restore" else []
     for attempt in range(1, ATTEMPTS + 1):

@@ -64,7 +64,7 @@ def _vxlan(vxlan: Vxlan, index: Index) -> Sequence[bytes]:
     return (
         nl.u32(rt.IFLA_VXLAN_ID, vxlan.vni),
         nl.u32(rt.IFLA_VXLAN_LINK, index(vxlan.dev)),
-        nl.attr(rt.IFLA_VXLAN_LOCAL, nl.ip_bytes(vxlan.local)),
+        nl.attr(rt.IFLA_VXLAN_LOCAL6 if ":" in vxlan.local else rt.IFLA_VXLAN_LOCAL, nl.ip_bytes(vxlan.local)),
         nl.u8(rt.IFLA_VXLAN_LEARNING, vxlan.learning),
         nl.attr(rt.IFLA_VXLAN_PORT, nl.BE16.pack(vxlan.port)),
     )
@@ -183,9 +183,10 @@ def decode(reply: nl.Message, names: dict[int, str]) -> Link:
 
 def _decode_vxlan(data: dict[int, bytes], names: dict[int, str]) -> Vxlan:
     index = nl.U32.unpack(data.get(rt.IFLA_VXLAN_LINK, b"\0\0\0\0"))[0]
+    local = data.get(rt.IFLA_VXLAN_LOCAL) or data.get(rt.IFLA_VXLAN_LOCAL6)
     return Vxlan(
         vni=nl.U32.unpack(data[rt.IFLA_VXLAN_ID])[0],
-        local=nl.ip_text(data[rt.IFLA_VXLAN_LOCAL]) if rt.IFLA_VXLAN_LOCAL in data else "",
+        local=nl.ip_text(local) if local else "",
         dev=names.get(index, ""),
         port=nl.BE16.unpack(data[rt.IFLA_VXLAN_PORT])[0],
         learning=any(data.get(rt.IFLA_VXLAN_LEARNING, b"")),

@@ -1,4 +1,4 @@
-"""Neighbour (ARP) and VXLAN forwarding entries as netlink messages, and back."""
+"""Neighbour (ARP, NDP) and VXLAN forwarding entries as netlink messages, and back."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ _REPLACE = nl.NLM_F_CREATE | nl.NLM_F_REPLACE
 
 def add(neighbour: Neighbour, index: Index) -> bytes:
     """Write an entry, over one that may be there."""
-    body = rt.NDMSG.pack(rt.AF_INET, index(neighbour.dev), rt.NEIGHBOUR_NUMBERS[neighbour.state], 0, 0)
+    state = rt.NEIGHBOUR_NUMBERS[neighbour.state]
+    body = rt.NDMSG.pack(rt.family_of(neighbour.ip), index(neighbour.dev), state, 0, 0)
     return nl.message(rt.RTM_NEWNEIGH, _REPLACE, body, _pair(neighbour.ip, neighbour.mac))
 
 
 def add_all(entries: Iterable[Neighbour], index: int) -> list[bytes]:
     """The same as `add` for many permanent entries of one device, at a tenth of the cost each."""
-    size = nl.HEADER.size + rt.NDMSG.size + len(_pair("0.0.0.0", "00:00:00:00:00:00"))
+    v4, v6 = _head(rt.AF_INET, "0.0.0.0", index), _head(rt.AF_INET6, "::", index)
+    return [(v6 if ":" in entry.ip else v4) + _pair(entry.ip, entry.mac) for entry in entries]
+
+
+def _head(family: int, example: str, index: int) -> bytes:
+    size = nl.HEADER.size + rt.NDMSG.size + len(_pair(example, "00:00:00:00:00:00"))
     header = nl.HEADER.pack(size, rt.RTM_NEWNEIGH, _REPLACE | nl.NLM_F_REQUEST, 0, 0)
-    head = header + rt.NDMSG.pack(rt.AF_INET, index, rt.NUD_PERMANENT, 0, 0)
-    return [head + _pair(entry.ip, entry.mac) for entry in entries]
+    return header + rt.NDMSG.pack(family, index, rt.NUD_PERMANENT, 0, 0)
 
 
 @lru_cache(maxsize=4096)
@@ -35,7 +40,7 @@ def _pair(ip: str, mac: str) -> bytes:
 
 def delete(neighbour: Neighbour, index: Index) -> bytes:
     """Delete an entry."""
-    body = rt.NDMSG.pack(rt.AF_INET, index(neighbour.dev), 0, 0, 0)
+    body = rt.NDMSG.pack(rt.family_of(neighbour.ip), index(neighbour.dev), 0, 0, 0)
     return nl.message(rt.RTM_DELNEIGH, 0, body, nl.attr(rt.NDA_DST, nl.ip_bytes(neighbour.ip)))
 
 
@@ -56,6 +61,7 @@ def _fdb(entry: Fdb) -> tuple[bytes, bytes]:
 
 
 GET_ALL = nl.message(rt.RTM_GETNEIGH, 0, rt.NDMSG.pack(rt.AF_INET, 0, 0, 0, 0))
+GET_ALL6 = nl.message(rt.RTM_GETNEIGH, 0, rt.NDMSG.pack(rt.AF_INET6, 0, 0, 0, 0))
 GET_FDB = nl.message(rt.RTM_GETNEIGH, 0, rt.NDMSG.pack(rt.AF_BRIDGE, 0, 0, 0, 0))
 
 
@@ -73,6 +79,6 @@ def decode_fdb(reply: nl.Message, names: dict[int, str]) -> Fdb | None:
     """The VXLAN forwarding entry in the message; None for the bridge's own entries, which have no destination."""
     family, index, _, _, _ = rt.NDMSG.unpack_from(reply.body)
     found = nl.attributes(reply.body, rt.NDMSG.size)
-    if family != rt.AF_BRIDGE or len(found.get(rt.NDA_DST, b"")) != 4:
+    if family != rt.AF_BRIDGE or not found.get(rt.NDA_DST):
         return None
     return Fdb(names.get(index, f"if{index}"), nl.mac_text(found[rt.NDA_LLADDR]), nl.ip_text(found[rt.NDA_DST]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 NLMSG_ERROR = 2
@@ -146,13 +147,17 @@ def cstring(payload: bytes) -> str:
 
 
 def ip_bytes(address: str) -> bytes:
-    """IPv4 text to four bytes."""
+    """IPv4 text to four bytes, IPv6 text to sixteen."""
+    if ":" in address:
+        return IPv6Address(address).packed
     a, b, c, d = address.split(".")
     return bytes((int(a), int(b), int(c), int(d)))
 
 
 def ip_text(payload: bytes) -> str:
-    """Four bytes to IPv4 text."""
+    """Four bytes to IPv4 text, sixteen to IPv6 text."""
+    if len(payload) == 16:
+        return str(IPv6Address(payload))
     return "%d.%d.%d.%d" % tuple(payload)  # noqa: UP031 — three times faster than join, and hot in dumps
 
 

@@ -21,7 +21,7 @@ def request(op: Op, route: Route, index: Index) -> bytes:
     kind = rt.ROUTE_TYPE_NUMBERS[route.kind] if op != "del" or reject else 0
     protocol = rt.PROTOCOL_NUMBERS[route.protocol] if op != "del" else 0
     flags = rt.RTNH_F_ONLINK if route.onlink and not route.hops else 0
-    body = rt.RTMSG.pack(rt.AF_INET, length, 0, 0, rt.RT_TABLE_MAIN, protocol, scope, kind, flags)
+    body = rt.RTMSG.pack(_family(route), length, 0, 0, rt.RT_TABLE_MAIN, protocol, scope, kind, flags)
     attributes = [nl.attr(rt.RTA_DST, raw)] if length else []
     if route.hops:
         hops = b"".join(_hop(hop, route.onlink, index) for hop in route.hops)
@@ -44,20 +44,29 @@ def _destination(dst: str) -> tuple[bytes, int]:
     if dst == "default":
         return b"", 0
     ip, _, length = dst.partition("/")
-    return nl.ip_bytes(ip), int(length or 32)
+    raw = nl.ip_bytes(ip)
+    return raw, int(length or 8 * len(raw))
+
+
+def _family(route: Route) -> int:
+    return rt.family_of(route.dst if route.dst != "default" else route.via or "")
 
 
 GET_ALL = nl.message(rt.RTM_GETROUTE, 0, rt.RTMSG.pack(rt.AF_INET, 0, 0, 0, rt.RT_TABLE_MAIN, 0, 0, 0, 0))
+GET_ALL6 = nl.message(rt.RTM_GETROUTE, 0, rt.RTMSG.pack(rt.AF_INET6, 0, 0, 0, rt.RT_TABLE_MAIN, 0, 0, 0, 0))
 
 
 def decode(reply: nl.Message, names: dict[int, str]) -> Route | None:
     """The route in an RTM_NEWROUTE message; None where it is of another table or kind than the model knows."""
-    _, length, _, _, table, protocol, scope, kind, flags = rt.RTMSG.unpack_from(reply.body)
+    family, length, _, _, table, protocol, scope, kind, flags = rt.RTMSG.unpack_from(reply.body)
     if table != rt.RT_TABLE_MAIN or kind not in rt.ROUTE_TYPES:
         return None
     found = nl.attributes(reply.body, rt.RTMSG.size)
     hops = _decode_hops(found.get(rt.RTA_MULTIPATH, b""), names)
-    dst = f"{nl.ip_text(found[rt.RTA_DST])}/{length}" if rt.RTA_DST in found else "default"
+    v6 = family == rt.AF_INET6
+    anywhere = "::/0" if v6 else "default"
+    dst = f"{nl.ip_text(found[rt.RTA_DST])}/{length}" if rt.RTA_DST in found else anywhere
+    metric = nl.U32.unpack(found[rt.RTA_PRIORITY])[0] if rt.RTA_PRIORITY in found else 0
     return Route(
         dst=dst,
         dev=names.get(nl.U32.unpack(found[rt.RTA_OIF])[0], "") if rt.RTA_OIF in found else "",
@@ -65,7 +74,7 @@ def decode(reply: nl.Message, names: dict[int, str]) -> Route | None:
         onlink=bool(flags & rt.RTNH_F_ONLINK),
         src=nl.ip_text(found[rt.RTA_PREFSRC]) if rt.RTA_PREFSRC in found else None,
         scope=rt.SCOPES.get(scope, str(scope)) if scope != rt.RT_SCOPE_UNIVERSE else None,
-        metric=nl.U32.unpack(found[rt.RTA_PRIORITY])[0] if rt.RTA_PRIORITY in found else 0,
+        metric=0 if v6 and metric == rt.IP6_RT_PRIO_USER else metric,  # what IPv6 gives a route that asks for none
         hops=hops,
         protocol=rt.PROTOCOLS.get(protocol, str(protocol)),
         kind=rt.ROUTE_TYPES[kind],  # type: ignore[arg-type]

@@ -45,6 +45,7 @@ def node_config(paths: LabPaths, topology: Topology, node: Node) -> NodeConfig:
     return NodeConfig(
         name=node.name,
         ip=topology.node_ip(node.name),
+        second_ip=next(iter(topology.node_ips(node.name)[1:]), ""),
         netns=node.name,
         kubeconfig=str(node_kubeconfig(paths, node.name)),
         serving_cert=str(serving.with_name(serving.name + ".crt")),

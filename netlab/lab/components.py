@@ -88,7 +88,8 @@ def agent_count(nodes: int) -> int:
 
 def api_url(topology: Topology) -> str:
     """The API server as the lab's own machines reach it."""
-    return f"https://{topology.node_ip(topology.control_planes[0].name)}:{API_PORT}"
+    address = topology.node_ip(topology.control_planes[0].name)
+    return f"https://{f'[{address}]' if ':' in address else address}:{API_PORT}"
 
 
 def node_kubeconfig(paths: LabPaths, node: str) -> Path:
@@ -128,11 +129,12 @@ def apiserver(name: str, state: str, runtime: str, upstream_timing: bool) -> Non
     node = topology.control_planes[0].name
     cluster = topology.cluster
     address = topology.node_ip(node)
-    names = (*dict.fromkeys(end.ip for end in topology.attachments(node) if end.ip), node)
+    addresses = (ip for end in topology.attachments(node) for ip in (end.ip, end.ip6) if ip)
+    names = (*dict.fromkeys(addresses), node)
     write_credentials(paths, topology, names)
     config = ApiServerConfig(
         state_dir=paths.state,
-        listen=((address, API_PORT),),
+        listen=tuple((ip, API_PORT) for ip in topology.node_ips(node)),
         listen_fds=tuple(inherited_fds("api")),
         advertise_address=address,
         advertise_port=API_PORT,
@@ -163,6 +165,7 @@ def controller_manager(name: str, state: str, runtime: str, upstream_timing: boo
         cluster_cidr=cluster.pod_cidr,
         service_cidr=cluster.service_cidr,
         node_mask=cluster.node_prefix,
+        node_mask6=cluster.node_prefix6,
         root_ca=(paths.pki / "ca.crt").read_text(),
         signing_key=(paths.pki / "ca.key").read_text(),
         cluster_name=topology.name,

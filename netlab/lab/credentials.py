@@ -45,7 +45,7 @@ def write_credentials(paths: LabPaths, topology: Topology, server_names: Sequenc
     for node in topology.nodes:
         user, groups = pki.node_identity(node.name)
         _kubeconfig(node_kubeconfig(paths, node.name), inside, authority, f"kubelet-{node.name}", user, groups)
-        addresses = [end.ip for end in topology.attachments(node.name) if end.ip]
+        addresses = [ip for end in topology.attachments(node.name) for ip in (end.ip, end.ip6) if ip]
         pki.ensure_server(
             authority, f"kubelet-{node.name}-serving", f"system:node:{node.name}", [node.name, *addresses]
         )

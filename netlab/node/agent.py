@@ -89,9 +89,9 @@ class HostedNode:
         self._kubelet_started = asyncio.Event()
 
     def _network_ready(self, net: NodeNet) -> None:
-        for uid, ip in self.kubelet.adopted():
-            self.network.adopt(uid, ip)
-        self.kubelet.network_ready(net.pod_cidr)
+        for uid, ips in self.kubelet.adopted():
+            self.network.adopt(uid, ips)
+        self.kubelet.network_ready([one.pod_cidr for one in net.families])
         self.registration.network_up()
 
     async def run(self, start_proxy: StartProxy | None, listening: Callable[[], None]) -> None:

@@ -42,6 +42,13 @@ class NodeConfig:
     static_pod_path: str = ""
     overlay_kubeconfig: str = ""
     proxy_kubeconfig: str = ""
+    second_ip: str = ""
+    """The underlay address of the cluster's other family, in a dual-stack cluster."""
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """The node's addresses, the primary family's first."""
+        return (self.ip, self.second_ip) if self.second_ip else (self.ip,)
 
     def resources(self) -> dict[str, str]:
         """Capacity by resource name, defaults filled in."""
@@ -55,7 +62,8 @@ class AgentConfig:
     `pods_dir` is the lab's `<state>/pods`: `log/` (pod logs) and `data/<uid>` (volumes, termination messages) are made
     below it. `memory_dir` is on a tmpfs that was mounted before any container started (a mount made later is not seen
     inside containers): secrets, tokens and emptyDirs of medium Memory live there. `overlay` is "vxlan" or "host-gw";
-    `proxy_mode` is for the proxy. `upstream_timing` chooses upstream's timers instead of the lab's fast ones
+    `proxy_mode` is for the proxy; `cluster_cidr` and `service_cidr` are one CIDR, or one of each family with a comma
+    between. `upstream_timing` chooses upstream's timers instead of the lab's fast ones
     (netlab.api.timing).
     """
 

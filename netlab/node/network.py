@@ -50,7 +50,7 @@ class NodeNetwork:
         self.ns = netns.open(node_netns)
         self.net: NodeNet | None = None
         self._thread = thread
-        self._waiting: dict[str, tuple[str, asyncio.Future[str]]] = {}
+        self._waiting: dict[str, tuple[Sequence[str], asyncio.Future[str]]] = {}
         self._batch: asyncio.Task[None] | None = None
         self._leaving: dict[str, tuple[PodNet | None, asyncio.Future[None]]] = {}
         self._leaver: asyncio.Task[None] | None = None
@@ -63,10 +63,10 @@ class NodeNetwork:
     def netns_path(self, uid: str) -> str:
         return netns.path(namespace_of(uid))
 
-    async def attach(self, uid: str, ip: str) -> str:
+    async def attach(self, uid: str, ips: Sequence[str]) -> str:
         """See PodWiring."""
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting[uid] = (ip, future)
+        self._waiting[uid] = (ips, future)
         if self._batch is None or self._batch.done():
             self._batch = asyncio.get_running_loop().create_task(self._work())
         return await future
@@ -76,7 +76,7 @@ class NodeNetwork:
             chosen = list(self._waiting.items())[:BATCH]
             for uid, _ in chosen:
                 del self._waiting[uid]
-            wanted = [(uid, ip) for uid, (ip, _) in chosen]
+            wanted = [(uid, ips) for uid, (ips, _) in chosen]
             try:
                 failed = await self._thread.call(self._attach_now, wanted)
             except BaseException as problem:
@@ -94,11 +94,11 @@ class NodeNetwork:
                 else:
                     future.set_result(self.netns_path(uid))
 
-    def _attach_now(self, wanted: Sequence[tuple[str, str]]) -> dict[str, KernelError]:
+    def _attach_now(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> dict[str, KernelError]:
         """On the network thread: all at once, and one by one where that failed, to know which."""
         if self.net is None:
             raise KernelError(errno.ENETDOWN, f"bridge of {self.ns.name}")
-        nets = [PodNet.of(uid, ip, self.net) for uid, ip in wanted]
+        nets = [PodNet.of(uid, ips, self.net) for uid, ips in wanted]
         for net in nets:
             netns.remove(net.netns)  # left by an attempt that did not get to its end
         pods.teardown_pods(self.ns, [net for net in nets if net.id in self._attached])
@@ -127,10 +127,10 @@ class NodeNetwork:
                 self._attached[net.id] = net
         return failed
 
-    def adopt(self, uid: str, ip: str) -> None:
+    def adopt(self, uid: str, ips: str | Sequence[str]) -> None:
         """A pod that was attached by an earlier agent."""
         if self.net is not None:
-            self._attached[uid] = PodNet.of(uid, ip, self.net)
+            self._attached[uid] = PodNet.of(uid, ips, self.net)
 
     async def detach(self, uid: str) -> None:
         """See PodWiring. The kernel waits some 30 ms for every removal, however many devices it removes."""
@@ -169,11 +169,11 @@ class NodeNetwork:
         """Do what the plan says in the node's namespace. Raises KernelError."""
         await self._thread.call(applying.apply, self.ns, plan)
 
-    async def observe(self, sysctls: Sequence[str] = ()) -> NodeState:
+    async def observe(self, sysctls: Sequence[str] = (), *, ipv6: bool = False) -> NodeState:
         """What the node's namespace has."""
         from netlab.kernel.observe import observe
 
-        return await self._thread.call(lambda: observe(self.ns, sysctls=sysctls))
+        return await self._thread.call(lambda: observe(self.ns, sysctls=sysctls, ipv6=ipv6))
 
     def close(self) -> None:
         for task in (self._batch, self._leaver):

@@ -11,14 +11,15 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import ip_address
 
 from netlab.api.types import Obj
 from netlab.client.informer import Informer
 from netlab.dataplane import masquerade
 from netlab.dataplane.diff import diff
 from netlab.dataplane.model import NodeState, Plan
-from netlab.dataplane.nodes import NodeNet, vtep_mac
+from netlab.dataplane.nodes import VXLAN_DEVICE, VXLAN_DEVICE6, NodeNet, vtep_mac
 from netlab.dataplane.overlay import BACKENDS, node_network, overlay_owned
 from netlab.kernel.errors import CommandFailed, KernelError
 from netlab.node.config import AgentConfig, NodeConfig
@@ -27,6 +28,9 @@ from netlab.node.network import NodeNetwork
 log = logging.getLogger(__name__)
 
 PREFIX = "flannel.alpha.coreos.com/"
+_BACKEND_DATA = {4: "backend-data", 6: "backend-v6-data"}
+_PUBLIC_IP = {4: "public-ip", 6: "public-ipv6"}
+_DEVICE = {4: VXLAN_DEVICE, 6: VXLAN_DEVICE6}
 VNI = 1
 MANY_PEERS = 32
 LONGEST_RESYNC = 3600.0
@@ -34,13 +38,13 @@ LONGEST_RESYNC = 3600.0
 
 def flannel_annotations(config: NodeConfig, backend: str) -> dict[str, str]:
     """What flanneld writes on its Node."""
-    data = json.dumps({"VNI": VNI, "VtepMAC": vtep_mac(config.name)}, separators=(",", ":"))
-    return {
-        PREFIX + "backend-data": data if backend == "vxlan" else "null",
-        PREFIX + "backend-type": backend,
-        PREFIX + "kube-subnet-manager": "true",
-        PREFIX + "public-ip": config.ip,
-    }
+    notes = {PREFIX + "backend-type": backend, PREFIX + "kube-subnet-manager": "true"}
+    for ip in config.ips:
+        version = ip_address(ip).version
+        data = json.dumps({"VNI": VNI, "VtepMAC": vtep_mac(config.name, _DEVICE[version])}, separators=(",", ":"))
+        notes[PREFIX + _BACKEND_DATA[version]] = data if backend == "vxlan" else "null"
+        notes[PREFIX + _PUBLIC_IP[version]] = ip
+    return dict(sorted(notes.items()))
 
 
 def node_net(node: Obj, backend: str, underlay_if: str = "eth0", mtu: int = 1500) -> NodeNet | None:
@@ -48,16 +52,27 @@ def node_net(node: Obj, backend: str, underlay_if: str = "eth0", mtu: int = 1500
 
     As Flannel: a node whose annotations are not there, or are another backend's, is not a peer.
     """
-    cidr = (node.get("spec") or {}).get("podCIDR")
-    notes = node["metadata"].get("annotations") or {}
-    ip = notes.get(PREFIX + "public-ip-overwrite") or notes.get(PREFIX + "public-ip")
-    if not cidr or not ip or notes.get(PREFIX + "backend-type") != backend:
+    spec = node.get("spec") or {}
+    cidrs = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    second: NodeNet | None = None
+    for cidr in reversed(cidrs):
+        net = _family_net(node, cidr, backend, underlay_if, mtu)
+        if net is None:
+            return None
+        second = net if second is None else replace(net, second=second)
+    return second
+
+
+def _family_net(node: Obj, cidr: str, backend: str, underlay_if: str, mtu: int) -> NodeNet | None:
+    notes, version = node["metadata"].get("annotations") or {}, 6 if ":" in cidr else 4
+    ip = notes.get(f"{PREFIX}{_PUBLIC_IP[version]}-overwrite") or notes.get(PREFIX + _PUBLIC_IP[version])
+    if not ip or notes.get(PREFIX + "backend-type") != backend:
         return None
     mac = ""
     if backend == "vxlan":
         try:
-            IPv4Address(ip)
-            mac = str(json.loads(notes[PREFIX + "backend-data"])["VtepMAC"])
+            ip_address(ip)
+            mac = str(json.loads(notes[PREFIX + _BACKEND_DATA[version]])["VtepMAC"])
         except (KeyError, ValueError, TypeError) as problem:
             log.warning("node %s has unreadable overlay annotations: %s", node["metadata"]["name"], problem)
             return None
@@ -156,7 +171,8 @@ class Overlay:
         changed = set(self._peers) | set(self._applied)
         self._changed -= changed
         desired = node_network(own, list(self._peers.values()))
-        observed = await self._network.observe([sysctl.name for sysctl in desired.sysctls])
+        ipv6 = any(one.is_ipv6 for one in own.families)
+        observed = await self._network.observe([sysctl.name for sysctl in desired.sysctls], ipv6=ipv6)
         plan = diff(observed, desired, overlay_owned(self._agent.cluster_cidr))
         if plan and self._ready:
             log.info("overlay of %s repaired:\n%s", self._config.name, plan)
@@ -181,10 +197,12 @@ class Overlay:
         """Flannel's two chains. Late by a few ms on purpose: pods may start meanwhile."""
         from netlab.kernel import iptables
 
-        cidr = self._agent.cluster_cidr
-        rules = (*masquerade.masquerade_rules(own.pod_cidr, cidr), *masquerade.forward_rules(cidr))
-        present = frozenset((await iptables.save_async(self._network.ns)).splitlines())
-        await iptables.restore_async(self._network.ns, masquerade.restore_text(rules, present=present), noflush=True)
+        ns = self._network.ns
+        for one, cidr in zip(own.families, self._agent.cluster_cidr.split(","), strict=False):
+            rules = (*masquerade.masquerade_rules(one.pod_cidr, cidr), *masquerade.forward_rules(cidr))
+            present = frozenset((await iptables.save_async(ns, ipv6=one.is_ipv6)).splitlines())
+            text = masquerade.restore_text(rules, present=present)
+            await iptables.restore_async(ns, text, noflush=True, ipv6=one.is_ipv6)
 
 
 def _peer_state(own: NodeNet, peers: list[NodeNet]) -> NodeState:

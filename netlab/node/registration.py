@@ -133,7 +133,7 @@ def node_status(config: NodeConfig, images: Sequence[Image]) -> Obj:
     resources = {"hugepages-1Gi": "0", "hugepages-2Mi": "0", **config.resources()}
     return {
         "addresses": [
-            {"type": "InternalIP", "address": config.ip},
+            *({"type": "InternalIP", "address": ip} for ip in config.ips),
             {"type": "Hostname", "address": config.name},
         ],
         "capacity": resources,

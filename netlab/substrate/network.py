@@ -66,7 +66,7 @@ def ensure(topology: Topology) -> Spaces:
     """Make or complete the network. See the module's docstring for the order."""
     check(topology)
     wanted = underlay(topology)
-    spaces = _namespaces(wanted)
+    spaces = _namespaces(wanted, ipv6="IPv6" in topology.cluster.families)
     cabling = _Cabling(topology, spaces)
     cabling.lay()
     for name, state in wanted.items():
@@ -79,7 +79,8 @@ def ensure(topology: Topology) -> Spaces:
 
 def configure(ns: NetNs, wanted: NodeState) -> None:
     """Bring a machine that is there to its state, by what differs."""
-    plan = diff(observe(ns, sysctls=[sysctl.name for sysctl in wanted.sysctls]), wanted)
+    ipv6 = any(":" in address.cidr for address in wanted.addresses)
+    plan = diff(observe(ns, sysctls=[sysctl.name for sysctl in wanted.sysctls], ipv6=ipv6), wanted)
     if plan:
         apply(ns, plan)
 
@@ -113,12 +114,12 @@ def shape(ns: NetNs, interface: str, rule: Shaping) -> None:
         ns.netlink.request(request, str(rule))
 
 
-def _namespaces(wanted: Mapping[str, NodeState]) -> Spaces:
+def _namespaces(wanted: Mapping[str, NodeState], *, ipv6: bool) -> Spaces:
     present = set(netns.names())
     machines = {name: netns.open(name) for name in wanted if name in present}
     made = []
     for forwards in (True, False):
-        settings = sysctls(forwards=forwards)
+        settings = sysctls(forwards=forwards, ipv6=ipv6)
         names = [name for name, state in wanted.items() if name not in present and state.sysctls == settings]
         made += netns.many(names, sysctls={sysctl.path: sysctl.value for sysctl in settings})
     machines |= {ns.name: ns for ns in made}

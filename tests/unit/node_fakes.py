@@ -200,8 +200,8 @@ class FakeWiring:
     def __init__(self) -> None:
         self.attached: dict[str, str] = {}
 
-    async def attach(self, uid: str, ip: str) -> str:
-        self.attached[uid] = ip
+    async def attach(self, uid: str, ips: Sequence[str]) -> str:
+        self.attached[uid] = ips[0]
         return self.netns_path(uid)
 
     async def detach(self, uid: str) -> None:
@@ -273,5 +273,5 @@ async def start_node(
     nodes.start()
     await kubelet.start()
     await kubelet.pods.wait_synced(5)
-    kubelet.network_ready("10.244.1.0/24")
+    kubelet.network_ready(["10.244.1.0/24"])
     return NodeUnderTest(api, runtime, recorder, wiring, kubelet, nodes, client)

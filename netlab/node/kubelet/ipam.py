@@ -6,7 +6,8 @@ is next, so that an address just released is the last to come back (stale ARP an
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 
 
 class ExhaustedError(Exception):
@@ -17,7 +18,7 @@ class HostLocal:
     """One range. State is memory only: after a restart `reserve` is called for every pod that still runs."""
 
     def __init__(self, pod_cidr: str) -> None:
-        network = IPv4Network(pod_cidr)
+        network = ip_network(pod_cidr)
         self.prefix = network.prefixlen
         self.gateway = str(network[1])
         self._network = network
@@ -28,23 +29,19 @@ class HostLocal:
 
     def allocate(self, owner: str) -> str:
         """The next free address, for `owner`. Raises ExhaustedError."""
-        from ipaddress import IPv4Address
-
         size = self._end - self._first
         for step in range(size):
             candidate = self._first + (self._next - self._first + step) % size
             if candidate not in self._used:
                 self._used[candidate] = owner
                 self._next = candidate + 1 if candidate + 1 < self._end else self._first
-                return str(IPv4Address(candidate))
-        low, high = IPv4Address(self._first - 1), IPv4Address(self._end - 1)
+                return str(ip_address(candidate))
+        low, high = ip_address(self._first - 1), ip_address(self._end - 1)
         raise ExhaustedError(f"failed to allocate for range 0: no IP addresses available in range set: {low}-{high}")
 
     def reserve(self, address: str, owner: str) -> bool:
         """Take an address that a running pod already has. False: outside the range, or another owner has it."""
-        from ipaddress import IPv4Address
-
-        number = int(IPv4Address(address))
+        number = int(ip_address(address))
         if not self._first <= number < self._end or self._used.setdefault(number, owner) != owner:
             return False
         self._next = max(self._next, number + 1) if number + 1 < self._end else self._first
@@ -58,3 +55,32 @@ class HostLocal:
     @property
     def used(self) -> int:
         return len(self._used)
+
+
+class Ranges:
+    """A node's ranges, one of each family of its cluster, primary first: a pod gets an address of each."""
+
+    def __init__(self, pod_cidrs: Sequence[str]) -> None:
+        self.ranges = tuple(HostLocal(cidr) for cidr in pod_cidrs)
+
+    def allocate(self, owner: str) -> tuple[str, ...]:
+        """All or nothing. Raises ExhaustedError."""
+        try:
+            return tuple(one.allocate(owner) for one in self.ranges)
+        except ExhaustedError:
+            self.release(owner)
+            raise
+
+    def reserve(self, addresses: Sequence[str], owner: str) -> bool:
+        """Take what a running pod already has. False where one of them could not be taken."""
+        taken = [one.reserve(ip, owner) for one, ip in zip(self.ranges, addresses, strict=False)]
+        return all(taken)
+
+    def release(self, owner: str) -> None:
+        """Give back whatever `owner` has."""
+        for one in self.ranges:
+            one.release(owner)
+
+    @property
+    def used(self) -> int:
+        return self.ranges[0].used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from netlab.api.types import Obj
@@ -14,7 +15,7 @@ from netlab.node.kubelet.backoff import Backoff
 from netlab.node.kubelet.containerconfig import POD_UID_LABEL
 from netlab.node.kubelet.eventtext import PodEvents
 from netlab.node.kubelet.imagecache import ImageCache
-from netlab.node.kubelet.ipam import HostLocal
+from netlab.node.kubelet.ipam import Ranges
 from netlab.node.kubelet.podspec import uid
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.shared import Shared
@@ -67,21 +68,20 @@ class Kubelet:
         self.pods.start()
         self._own.append(loop.create_task(self._remove_orphans()))
 
-    def network_ready(self, pod_cidr: str) -> None:
+    def network_ready(self, pod_cidrs: Sequence[str]) -> None:
         """The node has its pod network: pods may get addresses. Only after `start`."""
-        ipam = HostLocal(pod_cidr)
+        ipam = Ranges(pod_cidrs)
         for pod_uid, sandbox in self._sandboxes.items():
             if sandbox.config.host_network:
                 continue
-            for ip in sandbox.config.ips:
-                ipam.reserve(ip, pod_uid)
+            ipam.reserve(sandbox.config.ips, pod_uid)
         self.shared.ipam = ipam
         self.shared.network_up.set()
 
-    def adopted(self) -> list[tuple[str, str]]:
-        """(uid, address) of the pods that ran before this kubelet and are on the pod network."""
+    def adopted(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(uid, addresses) of the pods that ran before this kubelet and are on the pod network."""
         return [
-            (pod_uid, sandbox.config.ips[0])
+            (pod_uid, tuple(sandbox.config.ips))
             for pod_uid, sandbox in self._sandboxes.items()
             if sandbox.config.ips and not sandbox.config.host_network
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +32,7 @@ class Recorder(Protocol):
 class PodWiring(Protocol):
     """The pods' network namespaces of one node."""
 
-    async def attach(self, uid: str, ip: str) -> str:
+    async def attach(self, uid: str, ips: Sequence[str]) -> str:
         """Make the pod's namespace and join it to the node's bridge; the namespace's path. Raises OSError."""
         ...
 
@@ -75,7 +75,7 @@ class NodeContext:
 
     @property
     def host_ips(self) -> tuple[str, ...]:
-        return (self.config.ip,)
+        return self.config.ips
 
     @property
     def netns_path(self) -> str:

@@ -42,13 +42,13 @@ class Sandboxes:
         state, context = self.state, self.shared.context
         hosted = host_network(pod["spec"])
         if not state.ips:
-            state.ips = context.host_ips if hosted else (self._address(),)
+            state.ips = context.host_ips if hosted else self._addresses()
         mounting = self.volumes.mount(pod, self.facts(pod))
         if hosted:
             netns = context.netns_path
             await mounting
         else:
-            attaching = asyncio.ensure_future(context.wiring.attach(state.uid, state.ips[0]))
+            attaching = asyncio.ensure_future(context.wiring.attach(state.uid, state.ips))
             try:
                 await mounting
             finally:
@@ -61,7 +61,7 @@ class Sandboxes:
             raise SandboxError(str(problem)) from problem
         state.sandbox_ready = True
 
-    def _address(self) -> str:
+    def _addresses(self) -> tuple[str, ...]:
         ipam = self.shared.ipam
         if ipam is None:
             raise SandboxError("network is not ready: the node has no podCIDR yet")

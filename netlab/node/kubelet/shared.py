@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from netlab.node.kubelet.backoff import Backoff
 from netlab.node.kubelet.eventtext import PodEvents
 from netlab.node.kubelet.imagecache import ImageCache
-from netlab.node.kubelet.ipam import HostLocal
+from netlab.node.kubelet.ipam import Ranges
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.sources import ObjectSource
 
@@ -31,7 +31,7 @@ class Shared:
     allocatable: Mapping[str, str]
     on_gone: Callable[[str], None]
     images: ImageCache
-    ipam: HostLocal | None = None
+    ipam: Ranges | None = None
     network_up: asyncio.Event = field(default_factory=asyncio.Event)
     node_hosts: str = ""
     node_resolver: str = ""
