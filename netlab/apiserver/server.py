@@ -23,9 +23,11 @@ from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.extensions.controller import keep as keep_definitions
 from netlab.apiserver.pki import Pki
+from netlab.apiserver.quick import QuickConnection
 from netlab.apiserver.transport import Connection, HttpServer, Ready, stream
 from netlab.apiserver.tunnel import hand_on
-from netlab.apiserver.wire.message import Request, Response, Streaming, error_response
+from netlab.apiserver.wire.head import Head
+from netlab.apiserver.wire.message import Answer, Request, Response, Streaming, error_response
 from netlab.apiserver.wire.path import parse
 
 log = logging.getLogger("netlab.apiserver")
@@ -113,6 +115,15 @@ class Server:
             max_line_size=64 << 10,
             max_field_size=64 << 10,
         )
+        self.http.quickly = self.quickly
+
+    async def quickly(self, connection: QuickConnection, head: Head, body: bytes) -> Answer:
+        """An ordinary request, whole. It runs to its end also when the client goes away."""
+        watching = head.method == "GET" and head.query.get("watch", "") not in ("", "0", "false")
+        info = parse(head.method, head.path, watching)
+        request = Request(info, head.method, head.query, head.raw_query, head.headers, body)
+        der = connection.peer_certificate() if isinstance(connection, Connection) else None
+        return await answer(self.api, request, der)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """One request. It runs to its end also when the client goes away: the server's books must stay right."""
@@ -122,13 +133,18 @@ class Server:
         info = parse(http.method, http.path, watching)
         request = Request(info, http.method, query, raw_query, _headers(http))
         connection = http.protocol
+        known = connection.found() if isinstance(connection, Connection) else None
+        if known is not None:
+            return await self._deliver(http, known)
         der = connection.peer_certificate() if isinstance(connection, Connection) else None
         if http.method in _MUTATING and info.subresource not in _STREAMING:
             try:
                 request.body = await _read_body(http)
             except errors.StatusError as error:
                 return Ready(error_response(error), http)
-        found = await answer(self.api, request, der)
+        return await self._deliver(http, await answer(self.api, request, der))
+
+    async def _deliver(self, http: web.BaseRequest, found: Answer) -> web.StreamResponse:
         if isinstance(found, Response):
             return Ready(found, http)
         if isinstance(found, Streaming):

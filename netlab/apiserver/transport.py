@@ -6,17 +6,13 @@ frames go there as they come. Building a header map per answer would cost more t
 
 import asyncio
 import socket
-import time
-from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from netlab.apiserver.quick import QuickConnection, Quickly
+from netlab.apiserver.wire.answer import head_of
 from netlab.apiserver.wire.message import Response, Streaming
-
-_BUFFERED = 1 << 20
-"""A client that is this far behind is waited for before its next request is answered."""
-
 
 _PEER_OPTIONS = (
     (socket.TCP_KEEPIDLE, 15),
@@ -27,7 +23,7 @@ _PEER_OPTIONS = (
 """A peer behind a cut cable says nothing: its connection, and what waits in it, is given up after half a minute."""
 
 
-class Connection(web.RequestHandler):
+class Connection(QuickConnection):
     """One client's connection. `stream` is the task of a watch on it, which ends with the connection."""
 
     _peer: bytes | None = None
@@ -54,22 +50,16 @@ class Connection(web.RequestHandler):
             self.stream.cancel()
         super().connection_lost(exc)
 
-    @property
-    def busy(self) -> bool:
-        """A request is being answered."""
-        return self._current_request is not None
-
-    async def drained(self) -> None:
-        """Wait while the client is far behind."""
-        if self.transport is not None and self.transport.get_write_buffer_size() > _BUFFERED:
-            await self._drain_helper()
-
 
 class HttpServer(web.Server):
-    """The protocol factory: `Connection`s that call one handler."""
+    """The protocol factory: `Connection`s that call one handler, or `quickly` for ordinary requests."""
+
+    quickly: Quickly | None = None
 
     def __call__(self) -> Connection:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        made = Connection(self, loop=self._loop, **self._kwargs)
+        made.quickly = self.quickly
+        return made
 
     def end_streams(self) -> None:
         """End watches and connections that wait for a request: aiohttp's shutdown would give each its whole time."""
@@ -109,47 +99,6 @@ class Ready(web.StreamResponse):
         connection = self._http.protocol
         if isinstance(connection, Connection):
             await connection.drained()
-
-
-_fixed: dict[tuple[int, str], bytes] = {}
-_date = (0, b"")
-
-
-def head_of(found: Response, *, keep_alive: bool) -> bytes:
-    """Status line and headers, up to the empty line."""
-    fixed = _fixed.get((found.code, found.content_type))
-    if fixed is None:
-        fixed = _fixed[(found.code, found.content_type)] = _status_line(found.code) + (
-            f"Content-Type: {found.content_type}\r\nContent-Length: ".encode()
-        )
-    more = b"".join([f"{name}: {_one_line(value)}\r\n".encode() for name, value in found.headers.items()])
-    if "Cache-Control" not in found.headers:
-        more += b"Cache-Control: no-cache, private\r\n"
-    if not keep_alive:
-        more += b"Connection: close\r\n"
-    return b"%b%d\r\n%b%b\r\n" % (fixed, len(found.body) + sum(map(len, found.more)), date_line(), more)
-
-
-def _status_line(code: int) -> bytes:
-    try:
-        phrase = HTTPStatus(code).phrase
-    except ValueError:
-        phrase = "Unknown"
-    return f"HTTP/1.1 {code} {phrase}\r\n".encode()
-
-
-def _one_line(value: str) -> str:
-    """A header's value cannot end its line, whatever went into it."""
-    return value.replace("\r", " ").replace("\n", " ")
-
-
-def date_line() -> bytes:
-    """RFC 9110 section 6.6.1; made once a second."""
-    global _date
-    now = int(time.time())
-    if _date[0] != now:
-        _date = (now, time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(now)).encode())
-    return _date[1]
 
 
 class TransportSink:

@@ -13,7 +13,8 @@ class Authenticator:
     def __init__(
         self, tokens: ServiceAccountTokens, static: Mapping[str, tuple[str, tuple[str, ...]]], *, anonymous: bool
     ) -> None:
-        self.tokens, self._static, self._anonymous = tokens, static, anonymous
+        self.tokens, self._anonymous = tokens, anonymous
+        self._static = {token: User(name, (*groups, AUTHENTICATED)) for token, (name, groups) in static.items()}
 
     def authenticate(self, reader: Reader, der: bytes | None, authorization: str) -> User | None:
         """None means 401: nobody, or credentials that are not good (which never fall back to anonymous)."""
@@ -31,6 +32,5 @@ class Authenticator:
         """The token's user and the audiences that it is good for; None when it is not good."""
         static = self._static.get(token)
         if static is not None:
-            name, groups = static
-            return User(name, (*groups, AUTHENTICATED)), list(audiences)
+            return static, list(audiences)
         return self.tokens.user(token, reader, audiences)

@@ -61,6 +61,7 @@ def _parameter(piece: str) -> tuple[str, str]:
     return name.strip(), value.strip().strip('"')
 
 
+@lru_cache(maxsize=256)
 def content_type(header: str) -> str:
     """The media type of a body without its parameters; JSON when nothing is said."""
     return header.partition(";")[0].strip().lower() or JSON
