@@ -1,9 +1,11 @@
 """Object metadata: names, keys, owners, conditions, times. Works on plain dicts; what is missing reads as empty."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from netlab.api.types import Obj
@@ -176,7 +178,12 @@ def set_condition(conditions: list[Obj], new: Obj, now: str) -> bool:
 
 def now_rfc3339(clock: Clock = time.time) -> str:
     """The time as metav1.Time prints it: whole seconds, UTC, `Z`."""
-    return rfc3339(clock())
+    return _whole_second(math.floor(clock()))
+
+
+@lru_cache(maxsize=16)
+def _whole_second(seconds: int) -> str:
+    return rfc3339(seconds)
 
 
 def rfc3339(seconds: float) -> str:

@@ -47,8 +47,12 @@ class Resource:
     selectable: tuple[str, ...] = ()
     """JSON paths of a custom resource's selectableFields."""
 
-    def __hash__(self) -> int:
+    @cached_property
+    def _hash(self) -> int:
         return hash((self.group, self.version, self.plural))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @cached_property
     def api_version(self) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from netlab.api import meta
 from netlab.api import schema as schemas
 from netlab.api.errors import StatusError, apply_conflict, bad_request, cause, quote
@@ -40,6 +42,8 @@ _SYSTEM_METADATA = frozenset(
         "resourceVersion",
     }
 )
+_POD_SPEC_ZERO: Obj = {"containers": None}
+"""The spec of an empty pod as Go writes it."""
 _SYSTEM_FIELDS = frozenset({"apiVersion", "kind"})
 _SYSTEM: FieldSet = frozenset(
     {field("apiVersion"), field("kind"), field("metadata")} | {field("metadata", name) for name in _SYSTEM_METADATA}
@@ -143,7 +147,11 @@ def update(
     try:
         entries = _entries(given, live)
         before = _zero(resource) if live is None else live
-        taken, removed = _changes(shape, before, _converted(new, resource), _reset_names(resource, subresource))
+        ignored = _reset_names(resource, subresource)
+        if live is None and resource.plural == "pods" and "spec" in new and before.get("spec") == _POD_SPEC_ZERO:
+            taken, removed = _created(shape, before, new, ignored)
+        else:
+            taken, removed = _changes(shape, before, _converted(new, resource), ignored)
     except (ValueError, TypeError):
         _put(new, (live or {}).get("metadata", {}).get("managedFields"))
         return
@@ -154,9 +162,10 @@ def update(
         entries = _taken(entries, Key(manager, "Update", subresource, resource.api_version), taken, now)
         if sum(entry["operation"] == "Update" for entry in entries) > MAX_UPDATE_MANAGERS:
             entries = encode(_capped(decode(entries)))
-    _put(new, sorted(entries, key=_order))
+    _put(new, sorted(entries, key=_order) if len(entries) > 1 else entries)
 
 
+@lru_cache(maxsize=512)
 def _reset_names(resource: Resource, subresource: str) -> frozenset[str]:
     return _SYSTEM_FIELDS | {path[0].removeprefix("f:") for path in _reset(resource, subresource)}
 
@@ -164,6 +173,25 @@ def _reset_names(resource: Resource, subresource: str) -> frozenset[str]:
 def _changes(shape: Schema, before: Obj, new: Obj, ignored: frozenset[str]) -> tuple[Obj | None, Obj | None]:
     """Tries of what was added or modified, and of what was removed; system fields and `ignored` ones left out."""
     return tries.fields(shape, _ownable(before, ignored), _ownable(new, ignored))
+
+
+def _created(shape: Schema, before: Obj, new: Obj, ignored: frozenset[str]) -> tuple[Obj | None, Obj | None]:
+    """As `_changes`, where `new` is created with a spec as many others have it: that of a pod of a workload."""
+    old, made = _ownable(before, ignored), _ownable(new, ignored)
+    text = orjson.dumps(made.pop("spec"))
+    old.pop("spec", None)
+    taken, gone = tries.fields(shape, old, made)
+    more, less = _created_spec(shape, text)
+    if more is not None:
+        taken = {**(taken or {}), "f:spec": more}
+        taken = {key: taken[key] for key in sorted(taken)}
+    return taken, {**(gone or {}), "f:spec": less} if less is not None else gone
+
+
+@lru_cache(maxsize=64)
+def _created_spec(shape: Schema, text: bytes) -> tuple[Obj | None, Obj | None]:
+    """What is new in a spec, and what of Go's empty one it lacks."""
+    return tries.changes(shape.field("spec"), _POD_SPEC_ZERO, orjson.loads(text))
 
 
 def _ownable(obj: Obj, ignored: frozenset[str]) -> Obj:
@@ -262,7 +290,7 @@ def _comparable(obj: Obj) -> Obj:
 
 def _converted(obj: Obj, resource: Resource) -> Obj:
     """What conversion from upstream's internal type adds: the generation of a DaemonSet's template, an annotation."""
-    if (resource.group, resource.plural) != ("apps", "daemonsets") or _TEMPLATE_GENERATION in meta.annotations(obj):
+    if resource.plural != "daemonsets" or resource.group != "apps" or _TEMPLATE_GENERATION in meta.annotations(obj):
         return obj
     metadata = obj.get("metadata") or {}
     annotations = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: "0"}

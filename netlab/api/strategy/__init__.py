@@ -7,6 +7,10 @@ allocators (addresses, node ports, tokens, quotas) is not here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 from netlab.api import meta
 from netlab.api.gotypes import fast, fields_of, is_struct, type_name
 from netlab.api.strategy import kinds
@@ -61,12 +65,19 @@ def prepare_for_create(obj: Obj) -> None:
 
 
 def _reset_status(obj: Obj) -> None:
-    name = type_name(str(obj["apiVersion"]), str(obj["kind"]))
-    field = next((one for one in fields_of(name) if one.name == "status"), None) if is_struct(name) else None
-    if field is None:
+    zero = _zero_status(str(obj["apiVersion"]), str(obj["kind"]))
+    if zero is None:
         del obj["status"]
     else:
-        obj["status"] = fast.zero(field.type)()
+        obj["status"] = zero()
+
+
+@cache
+def _zero_status(api_version: str, kind: str) -> Callable[[], Any] | None:
+    """A maker of what Go writes for a kind's empty status; None where it has none."""
+    name = type_name(api_version, kind)
+    field = next((one for one in fields_of(name) if one.name == "status"), None) if is_struct(name) else None
+    return fast.zero(field.type) if field is not None else None
 
 
 def prepare_for_update(new: Obj, old: Obj) -> None:

@@ -16,6 +16,9 @@ def qos_class(spec: Obj) -> str:
     limits: dict[str, Fraction] = {}
     guaranteed = True
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        if not container.get("resources"):
+            guaranteed = False
+            continue
         resources = container.get("resources") or {}
         _add(requests, resources.get("requests"))
         found = _add(limits, resources.get("limits"))
@@ -30,7 +33,9 @@ def qos_class(spec: Obj) -> str:
 def _add(total: dict[str, Fraction], given: Obj | None) -> set[str]:
     found: set[str] = set()
     for name in _COMPUTE:
-        value = quantity.parse((given or {}).get(name, "0"))
+        if not given or name not in given:
+            continue
+        value = quantity.parse(given[name])
         if value > 0:
             found.add(name)
             total[name] = total.get(name, Fraction(0)) + value

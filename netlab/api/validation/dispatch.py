@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 
 from netlab.api.types import Obj
@@ -74,8 +74,12 @@ _GENERIC = Rules(
 
 def rules_of(obj: Obj) -> Rules:
     """The rules for `obj`'s apiVersion and kind."""
-    group, _, _ = str(obj.get("apiVersion", "")).rpartition("/")
-    return rules_for(group, str(obj.get("kind", "")))
+    return _rules_in(str(obj.get("apiVersion", "")), str(obj.get("kind", "")))
+
+
+@lru_cache(maxsize=512)
+def _rules_in(api_version: str, kind: str) -> Rules:
+    return rules_for(api_version.rpartition("/")[0], kind)
 
 
 @cache

@@ -49,12 +49,16 @@ def metadata(
         found += each("metadata.name", name, name_rule(name, False))
     found += _namespace(meta, namespaced)
     found += nonnegative(meta.get("generation", 0), "metadata.generation")
-    found += labels(meta.get("labels"), "metadata.labels")
-    found += annotation_map(meta.get("annotations"), "metadata.annotations")
-    found += _owner_references(meta.get("ownerReferences") or ())
-    found += _finalizers(meta.get("finalizers") or ())
-    if kube_finalizers:
-        found += _kube_finalizers(meta.get("finalizers") or ())
+    if meta.get("labels"):
+        found += labels(meta["labels"], "metadata.labels")
+    if meta.get("annotations"):
+        found += annotation_map(meta["annotations"], "metadata.annotations")
+    if meta.get("ownerReferences"):
+        found += _owner_references(meta["ownerReferences"])
+    if meta.get("finalizers"):
+        found += _finalizers(meta["finalizers"])
+        if kube_finalizers:
+            found += _kube_finalizers(meta["finalizers"])
     return found
 
 

@@ -12,7 +12,8 @@ from netlab.api.validation.field import FieldError, duplicate, forbidden, invali
 from netlab.api.validation.godiff import diff
 from netlab.api.validation.gofmt import GoSyntax, quote
 from netlab.api.validation.meta import each, metadata, metadata_update, unchanged
-from netlab.api.validation.pod_spec import pod_annotations, pod_spec, pod_template
+from netlab.api.validation.pod_spec import pod_annotations, pod_template
+from netlab.api.validation.seen import spec_of_pod
 
 _MIRROR = "kubernetes.io/config.mirror"
 _MAX_INT32 = 2**31 - 1
@@ -38,7 +39,7 @@ def _metadata_and_spec(pod: Obj) -> list[FieldError]:
     meta, spec = pod["metadata"], pod["spec"]
     found = metadata(pod, True)
     found += pod_annotations(meta.get("annotations") or {}, spec, "metadata.annotations")
-    found += pod_spec(spec, "spec", pod_name=meta.get("name", ""), is_pod=True)
+    found += spec_of_pod(spec, meta.get("name", ""))
     if not spec.get("serviceAccountName"):
         for index, volume in enumerate(spec.get("volumes") or ()):
             for at, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
