@@ -130,18 +130,22 @@ async def test_every_conversation_is_the_same_with_and_without(server: Server, n
     assert told == [told[0]] * 4
 
 
+def is_quick(connection: Connection) -> bool:
+    return connection._quick
+
+
 async def test_a_watch_leaves_the_short_way_and_is_answered_once(server: Server) -> None:
     asked = sum(server.api.requests.values())
     async with connected(server) as speaker:
         speaker.writer.write(get(b"/version"))
         await speaker.answer()
         (connection,) = server.http.connections
-        assert isinstance(connection, Connection) and connection._quick
+        assert isinstance(connection, Connection) and is_quick(connection)
         speaker.writer.write(get(b"/api/v1/namespaces?watch=1&resourceVersion=0"))
         head = await asyncio.wait_for(speaker.reader.readuntil(b"\r\n\r\n"), 10)
         assert head.startswith(b"HTTP/1.1 200") and b"chunked" in head.lower()
         assert b'"type":"ADDED"' in await asyncio.wait_for(speaker.reader.readuntil(b"}\n"), 10)
-        assert not connection._quick
+        assert not is_quick(connection)
         assert sum(server.api.requests.values()) == asked + 2
         server.http.end_streams()
 
