@@ -47,6 +47,7 @@ CONTROLLERS: dict[str, str] = {
     "pod-garbage-collector": "netlab.controllers.pod_gc:PodGcController",
     "disruption": "netlab.controllers.disruption:DisruptionController",
     "horizontal-pod-autoscaler": "netlab.controllers.horizontal.controller:HorizontalController",
+    "resourcequota": "netlab.controllers.resourcequota:ResourceQuotaController",
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
 }
 """Upstream's names, in the order in which a starting cluster needs them."""

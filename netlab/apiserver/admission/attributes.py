@@ -22,6 +22,22 @@ class Reader(Protocol):
 
     def read_all(self, api_version: str, kind: str, namespace: str) -> list[Obj]: ...
 
+    def any(self, collection: str) -> bool:
+        """Whether there is any object in a collection, cheaply."""
+        ...
+
+    def latest_all(self, api_version: str, kind: str, namespace: str) -> list[Obj]:
+        """As `read_all`, with the writes that are accepted but not yet durable; the caller's own copies."""
+        ...
+
+    def taken(self, resource: Resource, namespace: str, name: str) -> bool:
+        """Whether the next creation under this name would find it taken."""
+        ...
+
+    def overwrite(self, obj: Obj) -> None:
+        """Write a changed object from `latest_all`, in this turn of the event loop, before any later write."""
+        ...
+
 
 @dataclass(slots=True)
 class Attributes:

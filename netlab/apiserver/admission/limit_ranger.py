@@ -5,12 +5,11 @@ refused. Source followed: plugin/pkg/admission/limitranger.
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from netlab.api import errors, meta
+from netlab.api import errors, meta, pod_resources
+from netlab.api.pod_resources import Amounts, amounts
 from netlab.api.quantity import canonical, form_of, parse, render
 from netlab.api.types import Obj
-from netlab.apiserver.admission import pod_resources
 from netlab.apiserver.admission.attributes import Attributes, Plugin, Reader
-from netlab.apiserver.admission.pod_resources import Amounts, amounts
 
 ANNOTATION = "kubernetes.io/limit-ranger"
 _JUDGED = {"pods": ("CREATE",), "persistentvolumeclaims": ("CREATE", "UPDATE")}

@@ -7,6 +7,7 @@ from netlab.apiserver.admission import (
     node_restriction,
     pod_security,
     priority,
+    resource_quota,
     service_account,
     storage_protection,
     tolerations,
@@ -23,4 +24,5 @@ PLUGINS: tuple[Plugin, ...] = (
     tolerations.PLUGIN,
     storage_protection.PLUGIN,
     certificates.PLUGIN,
+    resource_quota.PLUGIN,
 )
