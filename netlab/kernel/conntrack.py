@@ -1,4 +1,4 @@
-"""The connection tracking table of a namespace, by netlink (linux/netfilter/nfnetlink_conntrack.h). IPv4 only."""
+"""The connection tracking table of a namespace, by netlink (linux/netfilter/nfnetlink_conntrack.h)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netlab.kernel.netns import NetNs
 CT_GET, CT_DELETE = 0x0101, 0x0102
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_TIMEOUT, CTA_MARK, CTA_ID = 1, 2, 3, 4, 7, 8, 12
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
-CTA_IP_V4_SRC, CTA_IP_V4_DST = 1, 2
+CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
 CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE = 1, 1
 
@@ -34,6 +34,7 @@ TCP_STATES = (
     "SYN_SENT2",
 )
 _FAMILY = bytes((socket.AF_INET, 0, 0, 0))
+_FAMILY6 = bytes((socket.AF_INET6, 0, 0, 0))
 _BE32 = struct.Struct("!I")
 
 
@@ -73,16 +74,17 @@ class Entry:
         return f"{name} {self.proto} {self.timeout}{state} {self.original} {self.reply}{assured} mark={self.mark}"
 
 
-def entries(ns: NetNs) -> list[Entry]:
-    """All IPv4 entries."""
-    replies = ns.netfilter.dump(nl.message(CT_GET, 0, _FAMILY), "conntrack table")
+def entries(ns: NetNs, *, ipv6: bool = False) -> list[Entry]:
+    """All IPv4 entries, or all IPv6 ones."""
+    replies = ns.netfilter.dump(nl.message(CT_GET, 0, _FAMILY6 if ipv6 else _FAMILY), "conntrack table")
     return [_decode(reply) for reply in replies]
 
 
 def delete(ns: NetNs, entry: Entry) -> bool:
     """Delete one entry; False where it was gone already (or another connection has its addresses now)."""
     tuple_, identity = nl.attr(CTA_TUPLE_ORIG | nl.NLA_F_NESTED, entry.raw), nl.attr(CTA_ID, _BE32.pack(entry.id))
-    for refusal in ns.netfilter.send((nl.message(CT_DELETE, 0, _FAMILY, tuple_, identity),)):
+    family = _FAMILY6 if ":" in entry.original.src else _FAMILY
+    for refusal in ns.netfilter.send((nl.message(CT_DELETE, 0, family, tuple_, identity),)):
         if refusal.errno == errno.ENOENT:
             return False
         raise KernelError(refusal.errno or errno.EIO, f"conntrack entry {entry}", refusal.detail)
@@ -134,5 +136,7 @@ def _tuple(data: bytes) -> tuple[int, Tuple]:
     parts = nl.attributes(data)
     ip, proto = nl.attributes(parts[CTA_TUPLE_IP]), nl.attributes(parts[CTA_TUPLE_PROTO])
     ports = (_number(proto.get(kind)) for kind in (CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT))
-    source, destination = nl.ip_text(ip[CTA_IP_V4_SRC]), nl.ip_text(ip[CTA_IP_V4_DST])
+    v4 = CTA_IP_V4_SRC in ip
+    source = nl.ip_text(ip[CTA_IP_V4_SRC if v4 else CTA_IP_V6_SRC])
+    destination = nl.ip_text(ip[CTA_IP_V4_DST if v4 else CTA_IP_V6_DST])
     return proto[CTA_PROTO_NUM][0], Tuple(source, destination, *ports)

@@ -11,14 +11,22 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.informer import Informer
-from netlab.dataplane.services import SELECTOR, NodeView, ServicePortName, ServiceState, ServiceTable
+from netlab.dataplane.services import (
+    SELECTOR,
+    Family,
+    NodeView,
+    ServicePortName,
+    ServiceState,
+    ServiceTable,
+    family_of,
+)
 from netlab.dataplane.services.stale import served
 from netlab.node import proxy_backend
 from netlab.node.proxy_health import HEALTHZ_PORT, HealthServers, ProxyHealth, SocketFactory, service_healths
@@ -96,21 +104,23 @@ class Proxier:
         mode: str = "iptables",
         kernel: ProxyKernel | None = None,
         timing: SyncTiming | None = None,
+        family: Family = "IPv4",
     ) -> None:
-        """`ns` is the node's namespace: its netfilter is programmed and its health-check ports are opened there.
-        `kernel` takes the place of the netfilter, for tests. ValueError for a mode that does not exist here."""
+        """A proxier is of one family, which both CIDRs are of; a dual-stack node has two (see `run_all`). `ns` is the
+        node's namespace: its netfilter is programmed and its health-check ports are opened there. `kernel` takes the
+        place of the netfilter, for tests. ValueError for a mode that does not exist here."""
         if kernel is None:
             if ns is None:
                 raise ValueError("a proxier needs a namespace or a kernel")
-            kernel = NodeKernel(ns)
+            kernel = NodeKernel(ns, family)
         self.node_name = node_name
         self.health = ProxyHealth()
         self._kernel = kernel
         self._timing = timing or SyncTiming()
-        self._table = ServiceTable(NodeView(node_name))
+        self._table = ServiceTable(NodeView(node_name), family)
         self._node_ip = ""
         self._backend = proxy_backend.make(mode, kernel, cluster_cidr, service_cidr)
-        self._servers = HealthServers(listener(ns)) if ns is not None else None
+        self._servers = HealthServers(listener(ns, family)) if ns is not None else None
         self._wake = asyncio.Event()
         self._full_wanted = True
         self.syncs = 0
@@ -128,17 +138,18 @@ class Proxier:
 
     async def run(self, client: Client) -> None:
         """Watches and syncs until cancelled."""
-        services = Informer(client, SERVICES, label_selector=SELECTOR)
-        slices = Informer(client, SLICES, label_selector=SELECTOR)
-        node = Informer(client, NODES, field_selector=f"metadata.name={self.node_name}")
+        await run_all((self,), client)
+
+    def watch(self, services: Informer, slices: Informer, node: Informer) -> None:
+        """Hears of every change from these."""
         services.add_handler(self._service, lambda _, new: self._service(new), self._service_gone)
         slices.add_handler(self._slice, lambda _, new: self._slice(new), self._slice_gone)
         node.add_handler(self._node, lambda _, new: self._node(new))
-        informers = (services, slices, node)
+
+    async def follow(self, services: Informer, slices: Informer) -> None:
+        """Syncs until cancelled, once the informers that it was told to watch have said what there is."""
         _turns.members += 1
         try:
-            for informer in informers:
-                informer.start()
             await self._prepare()
             await services.wait_synced()
             await slices.wait_synced()
@@ -149,8 +160,6 @@ class Proxier:
             _turns.members -= 1
             if self._servers is not None:
                 await self._servers.keep_only(())
-            for informer in informers:
-                await informer.stop()
 
     async def _prepare(self) -> None:
         await self._backend.prepare()
@@ -179,7 +188,8 @@ class Proxier:
         zone = (obj["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
         self._table.set_view(replace(self._table.view, zone=zone))
         addresses = (obj.get("status") or {}).get("addresses") or ()
-        ip = next((entry["address"] for entry in addresses if entry.get("type") == "InternalIP"), "")
+        found = (entry["address"] for entry in addresses if entry.get("type") == "InternalIP")
+        ip = next((ip for ip in found if family_of(ip) == self._table.family), "")
         if ip != self._node_ip:
             self._node_ip = ip
             self._wake.set()
@@ -315,13 +325,37 @@ def _touches_udp(changes: Changes) -> bool:
     return any(name.protocol == "UDP" for before, after in changes.values() for name in (*before, *after))
 
 
-def listener(ns: NetNs) -> SocketFactory:
-    """Opens listening TCP sockets in a namespace."""
+async def run_all(proxiers: Sequence[Proxier], client: Client) -> None:
+    """Runs one node's proxiers of different families on one set of watches, until cancelled (upstream's meta proxier).
+
+    The node is healthy while all of them are."""
+    services = Informer(client, SERVICES, label_selector=SELECTOR)
+    slices = Informer(client, SLICES, label_selector=SELECTOR)
+    node = Informer(client, NODES, field_selector=f"metadata.name={proxiers[0].node_name}")
+    for proxier in proxiers:
+        proxier.health.others = tuple(other.health for other in proxiers if other is not proxier)
+        proxier.watch(services, slices, node)
+    informers = (services, slices, node)
+    try:
+        for informer in informers:
+            informer.start()
+        async with asyncio.TaskGroup() as group:
+            for proxier in proxiers:
+                group.create_task(proxier.follow(services, slices))
+    finally:
+        for informer in informers:
+            await informer.stop()
+
+
+def listener(ns: NetNs, family: Family = "IPv4") -> SocketFactory:
+    """Opens listening TCP sockets in a namespace, for connections of that family only."""
 
     def listen(port: int) -> socket.socket:
-        sock = ns.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock = ns.socket(socket.AF_INET6 if family == "IPv6" else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == "IPv6":
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(("", port))
             sock.listen(64)
             sock.setblocking(False)
@@ -343,7 +377,16 @@ async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> N
     from netlab.kernel import netns
 
     with netns.open(node.netns) as ns:
-        proxier = Proxier(
-            node.name, ns, cluster_cidr=agent.cluster_cidr, service_cidr=agent.service_cidr, mode=agent.proxy_mode
-        )
-        await proxier.run(client)
+        cidrs = zip(agent.cluster_cidr.split(","), agent.service_cidr.split(","), strict=True)
+        proxiers = [
+            Proxier(
+                node.name,
+                ns,
+                cluster_cidr=cluster,
+                service_cidr=service,
+                mode=agent.proxy_mode,
+                family=family_of(cluster),
+            )
+            for cluster, service in cidrs
+        ]
+        await run_all(proxiers, client)

@@ -70,7 +70,7 @@ class IptablesBackend(_Inattentive):
 
     def __init__(self, kernel: ProxyKernel, cluster_cidr: str) -> None:
         self._kernel = kernel
-        self.program = iptables.IptablesProgram(iptables.IptablesConfig("", cluster_cidr))
+        self.program = iptables.IptablesProgram(iptables.IptablesConfig("", cluster_cidr, kernel.family))
         self._changes: list[tuple[ServiceRules | None, ServiceRules | None]] = []
 
     async def prepare(self) -> None:
@@ -98,7 +98,7 @@ class IptablesBackend(_Inattentive):
 
     async def remove_others(self) -> None:
         if await self._kernel.nft_list():
-            await self._kernel.nft([f"delete table ip {nftables.TABLE}"])
+            await self._kernel.nft([f"delete table {nftables.nft_family(self._kernel.family)} {nftables.TABLE}"])
         await _remove_iptables(self._kernel, kept_by_iptables(self.program.config))
 
 
@@ -107,7 +107,9 @@ class NftablesBackend(_Inattentive):
 
     def __init__(self, kernel: ProxyKernel, cluster_cidr: str, service_cidr: str = "") -> None:
         self._kernel = kernel
-        self.program = nftables.NftablesProgram(nftables.NftablesConfig("", cluster_cidr, service_cidr))
+        self.program = nftables.NftablesProgram(
+            nftables.NftablesConfig("", cluster_cidr, service_cidr, family=kernel.family)
+        )
         self._changes: list[Change] = []
 
     async def prepare(self) -> None:
@@ -137,23 +139,23 @@ class NftablesBackend(_Inattentive):
 
 async def _remove_iptables(kernel: ProxyKernel, kept: Kept) -> None:
     """Chains of the iptables-based modes that are not `kept`, and all of IPVS."""
-    await kernel.ipvs("IPv4").clear_servers()
+    await kernel.ipvs(kernel.family).clear_servers()
     if text := leftovers(iptables.scan(await kernel.save()), kept):
         await kernel.restore(text)
-    await kernel.ipvs("IPv4").clear_sets()
+    await kernel.ipvs(kernel.family).clear_sets()
 
 
 async def remove_all(kernel: ProxyKernel) -> None:
     """Leaves nothing of any mode: for someone else's proxy, as `kube-proxy --cleanup` does."""
     if await kernel.nft_list():
-        await kernel.nft([f"delete table ip {nftables.TABLE}"])
+        await kernel.nft([f"delete table {nftables.nft_family(kernel.family)} {nftables.TABLE}"])
     await _remove_iptables(kernel, NOTHING)
 
 
 def _ipvs(kernel: ProxyKernel, cluster_cidr: str, _: str) -> Backend:
     from netlab.node.proxy_ipvs import IpvsBackend
 
-    return IpvsBackend(kernel, kernel.ipvs("IPv4"), cluster_cidr)
+    return IpvsBackend(kernel, kernel.ipvs(kernel.family), cluster_cidr, family=kernel.family)
 
 
 MODES: dict[str, Callable[[ProxyKernel, str, str], Backend]] = {

@@ -31,7 +31,8 @@ class RestoreError(Exception):
 class FakeNetfilter:
     """Implements ProxyKernel. `fail_next` makes the next restore fail before it does anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: Family = "IPv4") -> None:
+        self.family: Family = family
         self.tables: dict[str, Chains] = {name: {chain: [] for chain in chains} for name, chains in BUILT_IN.items()}
         self.nft_state: NftState | None = None
         self.transactions: list[Sequence[str]] = []

@@ -41,6 +41,8 @@ class ProxyHealth:
     last_updated: float = 0.0
     waiting_since: float | None = None
     eligible: bool = True
+    others: tuple[ProxyHealth, ...] = ()
+    """Those of the node's other proxiers (the other family's)."""
 
     def queued(self, now: float) -> None:
         """Something changed that is not in the kernel yet."""
@@ -52,6 +54,10 @@ class ProxyHealth:
         self.last_updated, self.waiting_since = now, None
 
     def healthy(self, now: float) -> bool:
+        return all(one.up_to_date(now) for one in (self, *self.others))
+
+    def up_to_date(self, now: float) -> bool:
+        """This one alone."""
         if self.waiting_since is None:
             return self.last_updated > 0
         return now - self.waiting_since < self.patience

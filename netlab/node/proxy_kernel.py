@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from netlab.dataplane.nftables.table import TABLE, text
+from netlab.dataplane.nftables.table import TABLE, nft_family, text
 from netlab.dataplane.services import Family
 from netlab.dataplane.services.stale import Flow
 from netlab.node.proxy_ipvs_kernel import IpvsKernel, NodeIpvs
@@ -23,7 +23,11 @@ ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
 
 
 class ProxyKernel(Protocol):
-    """One node's netfilter. `restore` raises where a line is refused, and has then changed nothing of that table."""
+    """One node's netfilter, in one family. `restore` raises where a line is refused, and has then changed nothing of
+    that table."""
+
+    @property
+    def family(self) -> Family: ...
 
     async def restore(self, text: str) -> None: ...
 
@@ -38,7 +42,8 @@ class ProxyKernel(Protocol):
         ...
 
     async def enable_localhost_node_ports(self) -> bool:
-        """Lets 127.0.0.1 be routed, so that it can be a NodePort's address; False where that is not allowed."""
+        """Lets 127.0.0.1 be routed, so that it can be a NodePort's address; False where that is not allowed. IPv6 has
+        nothing like it."""
         ...
 
     def ipvs(self, family: Family) -> IpvsKernel:
@@ -53,8 +58,9 @@ class ProxyKernel(Protocol):
 class NodeKernel:
     """The netfilter of a node's namespace, through netlab.kernel."""
 
-    def __init__(self, ns: NetNs) -> None:
+    def __init__(self, ns: NetNs, family: Family = "IPv4") -> None:
         self._ns = ns
+        self.family: Family = family
         self._most = NFT_LINES
         self._ipvs: dict[Family, NodeIpvs] = {}
 
@@ -68,12 +74,12 @@ class NodeKernel:
     async def restore(self, text: str) -> None:
         from netlab.kernel import iptables
 
-        await iptables.restore_async(self._ns, text, noflush=True)
+        await iptables.restore_async(self._ns, text, noflush=True, ipv6=self.family == "IPv6")
 
     async def save(self, table: str = "") -> str:
         from netlab.kernel import iptables
 
-        return await iptables.save_async(self._ns, table=table)
+        return await iptables.save_async(self._ns, table=table, ipv6=self.family == "IPv6")
 
     async def nft(self, lines: Sequence[str]) -> None:
         from netlab.kernel import nft
@@ -99,13 +105,15 @@ class NodeKernel:
         from netlab.kernel.errors import CommandFailed
 
         try:
-            return nft.ruleset(self._ns, table=f"ip {TABLE}")
+            return nft.ruleset(self._ns, table=f"{nft_family(self.family)} {TABLE}")
         except CommandFailed as problem:
             if "No such file" in problem.stderr:
                 return ""
             raise
 
     async def enable_localhost_node_ports(self) -> bool:
+        if self.family == "IPv6":
+            return True
         try:
             self._ns.run(lambda: ROUTE_LOCALNET.write_text("1"))
         except OSError:
@@ -119,7 +127,7 @@ class NodeKernel:
         from netlab.kernel import conntrack
 
         deleted = 0
-        for entry in conntrack.entries(self._ns):
+        for entry in conntrack.entries(self._ns, ipv6=self.family == "IPv6"):
             flow = Flow(entry.original.dst, entry.original.dport, entry.reply.src, entry.reply.sport)
             if entry.proto == UDP and stale(flow):
                 deleted += conntrack.delete(self._ns, entry)

@@ -8,7 +8,7 @@ from netlab.dataplane.nftables.base import NftablesConfig, base_state
 from netlab.dataplane.nftables.parse import ParseError, parse, parse_rule
 from netlab.dataplane.nftables.program import NftablesProgram
 from netlab.dataplane.nftables.service import service_items
-from netlab.dataplane.nftables.table import TABLE, NftState, Transaction, create, diff, text
+from netlab.dataplane.nftables.table import TABLE, NftState, Transaction, create, diff, nft_family, text
 
 __all__ = [
     "TABLE",
@@ -20,6 +20,7 @@ __all__ = [
     "base_state",
     "create",
     "diff",
+    "nft_family",
     "parse",
     "parse_rule",
     "service_items",

@@ -6,11 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from netlab.dataplane.nftables.rules import Chain, Container, Element, Ip, Rule
+from netlab.dataplane.services.model import Family
 
 TABLE = "kube-proxy"
 TABLE_COMMENT = "rules for kube-proxy"
 
 ElementKey = tuple[str, tuple[str, ...]]
+
+
+def nft_family(family: Family) -> Ip:
+    """nft's word for it."""
+    return "ip6" if family == "IPv6" else "ip"
 
 
 @dataclass(slots=True)
