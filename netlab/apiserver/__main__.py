@@ -16,6 +16,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=6443)
     parser.add_argument("--authorization", choices=("RBAC", "AlwaysAllow"), default="RBAC")
+    parser.add_argument("--header-seconds", type=float, default=ApiServerConfig.header_seconds)
+    parser.add_argument("--request-seconds", type=float, default=ApiServerConfig.request_seconds)
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, stream=sys.stderr)
@@ -25,6 +27,8 @@ def main() -> None:
         advertise_address=options.host,
         advertise_port=options.port,
         authorization=options.authorization,
+        header_seconds=options.header_seconds,
+        request_seconds=options.request_seconds,
     )
     _run(config)
 

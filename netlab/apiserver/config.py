@@ -33,6 +33,10 @@ class ApiServerConfig:
     anonymous: bool = True
     min_request_timeout: float = 1800.0
     """A watch without timeoutSeconds lasts between this and twice this, as upstream's --min-request-timeout."""
+    header_seconds: float = 32.0
+    """How long a request's head may take to come, as upstream's ReadHeaderTimeout."""
+    request_seconds: float = 60.0
+    """How long its body may, as upstream's --request-timeout."""
     history_seconds: float = 300.0
     """How long deleted and superseded versions can be watched and listed, as etcd's compaction interval upstream."""
     bookmark_seconds: float = 60.0

@@ -50,15 +50,24 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
         found = await _route(api, request)
     except StatusError as error:
         found = error_response(error)
-    except Exception:
-        request_id = f"{time.time_ns():x}"
-        log.exception("request %s failed: %s %s", request_id, request.method, request.info.path)
-        found = error_response(errors.internal(f"unexpected error, see the server's log for request {request_id}"))
+    except Exception as error:
+        found = error_response(_unforeseen(request, error))
     if isinstance(found, Response) and request.warnings:
         found.headers["Warning"] = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
     info, code = request.info, found.code if isinstance(found, Response) else 200
     api.requests[info.verb, info.group, info.version, info.resource, info.subresource, code] += 1
     return found
+
+
+def _unforeseen(request: Request, error: Exception) -> StatusError:
+    """What is nested too deeply or is no Unicode is the client's doing; the rest is ours, and goes to the log."""
+    if isinstance(error, RecursionError) or str(error) == "Recursion limit reached":
+        return errors.bad_request("json parse error: exceeded max depth")
+    if isinstance(error, UnicodeEncodeError) or (isinstance(error, TypeError) and "surrogates" in str(error)):
+        return errors.bad_request("json parse error: invalid UTF-8")
+    request_id = f"{time.time_ns():x}"
+    log.error("request %s failed: %s %s", request_id, request.method, request.info.path, exc_info=error)
+    return errors.internal(f"unexpected error, see the server's log for request {request_id}")
 
 
 def _acting_as(api: Api, request: Request, user: User) -> User:

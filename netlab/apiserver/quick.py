@@ -44,6 +44,11 @@ class QuickConnection(web.RequestHandler):
         """A request is being answered."""
         return self._serving is not None or self._current_request is not None
 
+    @property
+    def in_body(self) -> bool:
+        """A request's head has come, and not all of its body."""
+        return self._missing > 0
+
     def found(self) -> Answer | None:
         """The answer that the short way found to the request that aiohttp sees next; it is given once."""
         found, self._found = self._found, None

@@ -6,13 +6,15 @@ aiohttp's `web.Server` parses requests; routing, errors and content are ours. Ho
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from netlab.api import errors
 from netlab.apiserver.aggregation.keeper import keep as keep_services
@@ -22,6 +24,7 @@ from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.extensions.controller import keep as keep_definitions
+from netlab.apiserver.patience import end_slow, too_slow
 from netlab.apiserver.pki import Pki
 from netlab.apiserver.quick import QuickConnection
 from netlab.apiserver.transport import Connection, HttpServer, Ready, stream
@@ -34,6 +37,7 @@ log = logging.getLogger("netlab.apiserver")
 
 MAX_BODY = 3 << 20
 """Upstream's limit of a request's body."""
+_MAX_LINE = 256 << 10
 _STREAMING = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 _NO_QUERY: Mapping[str, str] = {}
 _MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -49,6 +53,9 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     pki = server_pki(config)
     api = await assemble(config, pki)
     server = Server(api)
+    # most of what lives here is the stored state, which has no cycles: the collector need not walk it all the time
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     with contextlib.suppress(ValueError, RuntimeError):
@@ -56,6 +63,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     listeners = [await loop.create_server(server.http, sock=sock, ssl=server.tls, backlog=1024) for sock in sockets]
     housekeeping = [loop.create_task(_forget_history(api)), loop.create_task(keep(api))]
     housekeeping.append(loop.create_task(keep_definitions(api)))
+    housekeeping.append(loop.create_task(end_slow(server.http, config)))
     housekeeping.append(loop.create_task(keep_services(api)))
     try:
         ready()
@@ -112,13 +120,15 @@ class Server:
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=300,
-            max_line_size=64 << 10,
-            max_field_size=64 << 10,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
         )
         self.http.quickly = self.quickly
 
     async def quickly(self, connection: QuickConnection, head: Head, body: bytes) -> Answer:
         """An ordinary request, whole. It runs to its end also when the client goes away."""
+        if isinstance(connection, Connection):
+            connection.waiting_since = None
         watching = head.method == "GET" and head.query.get("watch", "") not in ("", "0", "false")
         info = parse(head.method, head.path, watching)
         request = Request(info, head.method, head.query, head.raw_query, head.headers, body)
@@ -133,13 +143,20 @@ class Server:
         info = parse(http.method, http.path, watching)
         request = Request(info, http.method, query, raw_query, _headers(http))
         connection = http.protocol
-        known = connection.found() if isinstance(connection, Connection) else None
+        known = None
+        if isinstance(connection, Connection):
+            connection.waiting_since, known = None, connection.found()
         if known is not None:
             return await self._deliver(http, known)
         der = connection.peer_certificate() if isinstance(connection, Connection) else None
         if http.method in _MUTATING and info.subresource not in _STREAMING:
             try:
-                request.body = await _read_body(http)
+                async with asyncio.timeout(self.api.config.request_seconds):
+                    request.body = await _read_body(http)
+            except TimeoutError:
+                return Ready(error_response(too_slow()), http)
+            except (ClientPayloadError, HttpProcessingError) as error:
+                return Ready(error_response(errors.bad_request(f"error reading the body: {error}")), http)
             except errors.StatusError as error:
                 return Ready(error_response(error), http)
         return await self._deliver(http, await answer(self.api, request, der))

@@ -9,6 +9,7 @@ import socket
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from netlab.apiserver.quick import QuickConnection, Quickly
 from netlab.apiserver.wire.answer import head_of
@@ -24,11 +25,15 @@ _PEER_OPTIONS = (
 
 
 class Connection(QuickConnection):
-    """One client's connection. `stream` is the task of a watch on it, which ends with the connection."""
+    """One client's connection. `stream` is the task of a watch on it, which ends with the connection.
+
+    `waiting_since`: since when (loop time) a request is awaited whose first byte has come, or the very first request.
+    """
 
     _peer: bytes | None = None
     _peer_known = False
     stream: asyncio.Task[object] | None = None
+    waiting_since: float | None = None
 
     def peer_certificate(self) -> bytes | None:
         """The client's certificate (DER), verified by TLS; None without one. Asked for once per connection."""
@@ -40,10 +45,31 @@ class Connection(QuickConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.waiting_since = self._loop.time()
         sock = transport.get_extra_info("socket")
         if sock is not None:
             for option, value in _PEER_OPTIONS:
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def data_received(self, data: bytes) -> None:
+        if self.waiting_since is None and self.stream is None and not self.busy:
+            self.waiting_since = self._loop.time()
+        super().data_received(data)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is answered as Go's server does, in plain text; that is nothing for the log."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        code, text = (431, "Request Header Fields Too Large") if isinstance(exc, LineTooLong) else (400, "Bad Request")
+        answer = web.Response(status=code, text=f"{code} {text}")
+        answer.force_close()
+        return answer
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self.stream is not None:
@@ -104,10 +130,11 @@ class Ready(web.StreamResponse):
 class TransportSink:
     """A watch's connection, as `netlab.apiserver.wire.message.Sink`."""
 
-    __slots__ = ("_transport",)
+    __slots__ = ("_transport", "initial")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.initial = 0
 
     @property
     def closed(self) -> bool:

@@ -21,7 +21,7 @@ class _Stream:
     def __init__(self, status: int, body: bytes = b"") -> None:
         self.status, self._body = status, body
         self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
-        self.closed, self.buffered = False, 0
+        self.closed, self.buffered, self.initial = False, 0, 0
 
     def write(self, data: bytes) -> None:
         while data:

@@ -31,7 +31,7 @@ class Listener:
     def __init__(self) -> None:
         self.data = b""
         self.closed = False
-        self.buffered = 0
+        self.buffered = self.initial = 0
         self._more = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 

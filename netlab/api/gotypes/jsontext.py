@@ -14,7 +14,8 @@ class Number(str):
 
     def value(self) -> int | float:
         """The number itself."""
-        return int(self) if re.fullmatch(r"-?\d+", self) else float(self)
+        # Python reads no whole number of more than 4,300 digits, nor has anybody a use for it
+        return int(self) if len(self) < 4000 and re.fullmatch(r"-?\d+", self) else float(self)
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -31,11 +32,23 @@ def parse(raw: bytes) -> Any:
     """Parse to Pairs, lists, str, Number, bool, None. Raises JSONSyntaxError."""
     try:
         text = raw.decode("utf-8", "replace")
+        if "\\ud" in text or "\\uD" in text:
+            text = _ESCAPE.sub(_whole, text)
         return json.loads(text, object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=_refuse)
     except ValueError:
         raise JSONSyntaxError(_Scanner(raw.decode("utf-8", "replace")).problem()) from None
     except RecursionError:
         raise JSONSyntaxError("exceeded max depth") from None
+
+
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
+"""An escape in a string: two halves of a character, a half without its other one, anything else."""
+
+
+def _whole(escape: re.Match[str]) -> str:
+    """As Go: half a character is none, and shown as U+FFFD."""
+    text = escape[0]
+    return "\\ufffd" if len(text) == 6 and text[1] == "u" else text
 
 
 def _refuse(constant: str) -> Any:

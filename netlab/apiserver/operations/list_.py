@@ -3,7 +3,7 @@
 from netlab.api import errors
 from netlab.api.resources import Resource
 from netlab.apiserver.api import Api
-from netlab.apiserver.operations.options import revision
+from netlab.apiserver.operations.options import revision, whole_number
 from netlab.apiserver.representation import many
 from netlab.apiserver.selection import Selection, parse
 from netlab.apiserver.storage import Stored
@@ -24,7 +24,7 @@ async def list_(api: Api, request: Request, resource: Resource) -> Answer:
     query = request.query
     selection = parse(resource, request.info.namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
     position, at = _place(api, request)
-    limit = int(query.get("limit") or 0) if (query.get("limit") or "0").isdecimal() else 0
+    limit = max(whole_number(request, "limit"), 0)
     stored = api.stored(resource)
     if position is None and not at and not limit and selection.all:
         known = api.lists.whole(request, resource, stored, selection.namespace)

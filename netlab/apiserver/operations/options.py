@@ -1,12 +1,14 @@
 """Options of a request's query, checked as upstream checks them."""
 
 import random
+import re
 
 from netlab.api import errors
 from netlab.api.types import Obj
 from netlab.apiserver.wire.message import Request
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False", ""})
 
 
@@ -67,7 +69,17 @@ def revision(text: str) -> int:
 
 def timeout_seconds(request: Request, least: float) -> float:
     """How long a watch lasts: as asked, or between the least and twice that, so that not all end at once."""
-    asked = request.query.get("timeoutSeconds", "")
-    if asked.isdecimal() and int(asked):
-        return float(int(asked))
-    return least * (1 + random.random())
+    asked = whole_number(request, "timeoutSeconds")
+    return float(asked) if asked else least * (1 + random.random())
+
+
+def whole_number(request: Request, name: str) -> int:
+    """A parameter that is a number; 0 without one. Raises StatusError 400 in the words of Go's strconv.ParseInt."""
+    asked = request.query.get(name, "")
+    if not asked:
+        return 0
+    if not _NUMBER.fullmatch(asked):
+        raise errors.bad_request(f"strconv.ParseInt: parsing {errors.quote(asked)}: invalid syntax")
+    if len(asked) > 20 or not -(1 << 63) <= int(asked) < 1 << 63:
+        raise errors.bad_request(f"strconv.ParseInt: parsing {errors.quote(asked)}: value out of range")
+    return int(asked)

@@ -82,6 +82,7 @@ class _Watcher:
             self.sink.write(frames.chunk(frames.event_line("ERROR", frames.encode(status))))
             return
         if begin:
+            self.sink.initial = len(begin)
             self.sink.write(begin)
         self.hub.join(self.channel, self.sink)
         try:

@@ -9,8 +9,8 @@ from netlab.apiserver.wire.message import Sink
 from netlab.store import Event, Item
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
-MAX_BUFFERED = 16 << 20
-"""A watcher this many bytes behind is let go; it lists again, as upstream's slow watchers do."""
+MAX_BUFFERED = 8 << 20
+"""A watcher this many bytes behind (what was there at its start apart) is let go, as upstream's slow watchers are."""
 
 
 class Frames(Protocol):
@@ -80,7 +80,7 @@ class Channel:
         data = b"".join(self._pending) if len(self._pending) > 1 else self._pending[0]
         self._pending = []
         for sink in list(self.sinks):
-            if sink.buffered > MAX_BUFFERED:
+            if sink.buffered > MAX_BUFFERED + sink.initial:
                 self.sinks.pop(sink, None)
                 sink.abort()
             else:

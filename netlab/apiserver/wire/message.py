@@ -71,7 +71,12 @@ class Response:
 
 
 class Sink(Protocol):
-    """Where a watch's bytes go. Writing never waits: `buffered` tells how much the reader is behind."""
+    """Where a watch's bytes go. Writing never waits: `buffered` tells how much the reader is behind.
+
+    `initial`: the bytes that it got at once, at its start.
+    """
+
+    initial: int
 
     @property
     def closed(self) -> bool: ...

@@ -43,7 +43,7 @@ def check(body: bytes) -> None:
             if isinstance(event, yaml.ScalarEvent):
                 found = _Size(size=len(event.value), anchor=event.anchor)
             elif isinstance(event, yaml.AliasEvent):
-                found = _alias(known.get(event.anchor))
+                found = _alias(known.get(event.anchor or ""))
             elif isinstance(event, yaml.CollectionEndEvent):
                 found = open_nodes.pop()
             else:
