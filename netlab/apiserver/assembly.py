@@ -33,7 +33,7 @@ def issuer(config: ApiServerConfig) -> str:
 def server_pki(config: ApiServerConfig) -> Pki:
     """The PKI with every name and address under which this server is reached."""
     allocation = Allocation(config.service_cidr, config.node_port_range)
-    names = [config.advertise_address, str(allocation.network.network_address + 1)]
+    names = [config.advertise_address, *(one.first for one in allocation.ranges.values())]
     names += [f"kubernetes.default.svc.{config.dns_domain}", *config.server_names]
     names += [host for host, _ in config.listen if host not in ("0.0.0.0", "::", "")]
     return ensure_pki(config.pki_dir, names)

@@ -11,6 +11,7 @@ from netlab.api import decoding, defaults, errors, meta
 from netlab.api.resources import get
 from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
+from netlab.apiserver.aggregation.published import published
 from netlab.apiserver.api import Api
 from netlab.apiserver.authz import policy
 from netlab.apiserver.storage import load
@@ -25,6 +26,7 @@ _KEEP_SECONDS = 0.2
 async def bootstrap(api: Api) -> None:
     """Bring the system objects into the store, together, so that they share a commit."""
     wanted = [*(_namespace(name) for name in NAMESPACES), *_own_service(api), *_priority_classes(), *policy.objects()]
+    wanted += published(api.pki)
     await asyncio.gather(*(ensure(api, obj) for obj in wanted))
     api.allocation.repair(_own_service(api)[:1])
 
@@ -116,11 +118,15 @@ def _service(address: str, port: int) -> Obj:
             "clusterIPs": [address],
             "ports": [{"name": "https", "protocol": "TCP", "port": _SERVICE_PORT, "targetPort": port}],
             "sessionAffinity": "None",
-            "ipFamilies": ["IPv4"],
+            "ipFamilies": [_family(address)],
             "ipFamilyPolicy": "SingleStack",
             "internalTrafficPolicy": "Cluster",
         },
     }
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
 def _endpoints(address: str, port: int) -> Obj:
@@ -143,7 +149,7 @@ def _slice(address: str, port: int) -> Obj:
             "namespace": "default",
             "labels": {"kubernetes.io/service-name": "kubernetes"},
         },
-        "addressType": "IPv4",
+        "addressType": _family(address),
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }

@@ -10,7 +10,7 @@ KUBERNETES_VERSION = "v1.33.1"
 
 @dataclass(frozen=True)
 class ApiServerConfig:
-    """Addresses are textual IPs, times are seconds, CIDRs are IPv4 networks.
+    """Addresses are textual IPs, times are seconds; CIDRs are one network, or one of each family with a comma between.
 
     `listen` are addresses to bind (in the network namespace of the calling process); `listen_fds` are sockets that
     somebody else bound, already listening or not. `advertise_address` is what the `kubernetes` Service leads to.

@@ -17,7 +17,7 @@ from netlab.api.defaults import apply_defaults
 from netlab.api.resources import Resource, by_path
 from netlab.api.types import Obj
 from netlab.api.validation import validate_create
-from netlab.api.validation.service_addresses import family_policy
+from netlab.apiserver.allocation.families import fill_families
 from tests.golden import admission
 
 Answer = tuple[int, Obj]
@@ -46,7 +46,7 @@ def admit_create(raw: bytes, path: str, existing: frozenset[str] = frozenset()) 
         admission.mutate(obj)
         admission.system_fields(obj)
         strategy.prepare_for_create(obj)
-        found = family_policy(obj) if resource.kind == "Service" else []
+        found = fill_families(obj, None, ("IPv4",)) if resource.kind == "Service" else []
         found = found or admission.allocate(obj) or validate_create(obj)
         if found:
             causes = [one.cause() for one in found]

@@ -14,6 +14,7 @@ from netlab.api.types import Obj
 from netlab.api.validation import names, validate_create
 from netlab.api.validation.field import FieldError, aggregate, duplicate, invalid, not_supported, too_long, too_many
 from netlab.api.validation.gofmt import GoSyntax, go_body
+from netlab.apiserver.allocation.families import fill_families
 
 META = {"name": "a", "namespace": "default"}
 
@@ -25,7 +26,8 @@ def findings(body: Obj) -> list[str]:
     obj["metadata"]["uid"] = "u"
     apply_defaults(obj)
     strategy.prepare_for_create(obj)
-    return [one.message for one in validate_create(obj)]
+    refused = fill_families(obj, None, ("IPv4",)) if obj["kind"] == "Service" else []
+    return [one.message for one in refused or validate_create(obj)]
 
 
 def pod(**spec: Any) -> Obj:

@@ -14,6 +14,7 @@ from netlab.api.defaults import apply_defaults
 from netlab.api.resources import by_kind
 from netlab.api.types import Obj
 from netlab.api.validation import validate_create, validate_status_update, validate_subresource_update, validate_update
+from netlab.apiserver.allocation.families import fill_families
 
 
 def stored(body: Obj) -> Obj:
@@ -23,6 +24,8 @@ def stored(body: Obj) -> Obj:
     obj["metadata"].update(uid="u", creationTimestamp="2024-01-01T00:00:00Z", resourceVersion="1")
     apply_defaults(obj)
     strategy.prepare_for_create(obj)
+    if obj["kind"] == "Service":
+        assert fill_families(obj, None, ("IPv4",)) == []
     assert validate_create(obj) == []
     return obj
 

@@ -1,37 +1,16 @@
 """What a Service gets before its addresses are allocated. Source followed: `pkg/registry/core/service/strategy.go`,
-`storage/storage.go` (`normalizeClusterIPs`) and `storage/alloc.go` (`initIPFamilyFields`)."""
+`storage/storage.go` (`normalizeClusterIPs`)."""
 
 from __future__ import annotations
 
 from netlab.api.types import Obj
 
-_DEFAULT_FAMILY = "IPv4"
-
 
 def create(service: Obj) -> None:
-    """clusterIP and clusterIPs agree, families and policy are filled in."""
+    """clusterIP and clusterIPs agree. Families and policy are filled in by whoever allocates the addresses."""
     spec = service["spec"]
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]
-    _families(spec)
-
-
-def _families(spec: Obj) -> None:
-    if spec.get("type") == "ExternalName":
-        return
-    ips = spec.get("clusterIPs") or []
-    families = list(spec.get("ipFamilies") or ())
-    if ips[:1] == ["None"] and not spec.get("selector"):
-        families = families or [_DEFAULT_FAMILY]
-        if len(families) < 2 and spec.get("ipFamilyPolicy") != "SingleStack":
-            families.append("IPv6" if families[0] == "IPv4" else "IPv4")
-        spec.setdefault("ipFamilyPolicy", "RequireDualStack")
-        spec["ipFamilies"] = families
-        return
-    if not families:
-        families = ["IPv6" if ":" in ip else "IPv4" for ip in ips if ip != "None"] or [_DEFAULT_FAMILY]
-        spec["ipFamilies"] = families
-    spec.setdefault("ipFamilyPolicy", "SingleStack")
 
 
 def update(new: Obj, old: Obj) -> None:
@@ -43,10 +22,8 @@ def update(new: Obj, old: Obj) -> None:
             if not after.get(key) and before.get(key):
                 after[key] = before[key]
     _drop_type_dependent(after, before)
-    if after.get("type") != "ExternalName":
-        if after.get("clusterIP") and not after.get("clusterIPs"):
-            after["clusterIPs"] = [after["clusterIP"]]
-        _families(after)
+    if after.get("type") != "ExternalName" and after.get("clusterIP") and not after.get("clusterIPs"):
+        after["clusterIPs"] = [after["clusterIP"]]
 
 
 def _sync_addresses(after: Obj, before: Obj) -> None:

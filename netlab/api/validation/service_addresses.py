@@ -1,7 +1,5 @@
 """Rules of a Service's addresses and their families. Source followed: `ValidateServiceClusterIPsRelatedFields` and its
-neighbours in `pkg/apis/core/validation/validation.go`, `initIPFamilyFields` in `pkg/registry/core/service/storage`.
-
-The lab's cluster has one family, IPv4.
+neighbours in `pkg/apis/core/validation/validation.go`. Which families the cluster has is the allocator's to judge.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from netlab.api.validation import addresses
 from netlab.api.validation.field import FieldError, duplicate, invalid, not_supported, required
 from netlab.api.validation.gofmt import GoSyntax, quote
 
-CLUSTER_FAMILIES = ("IPv4",)
 _FAMILIES = ("IPv4", "IPv6")
 _POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _NOT_AGAIN = "may not change once set"
@@ -25,39 +22,6 @@ def is_headless(service: Obj) -> bool:
 
 def _ip_families(families: list[str]) -> GoSyntax:
     return GoSyntax(f"[]core.IPFamily{{{', '.join(quote(one) for one in families)}}}")
-
-
-def family_policy(service: Obj) -> list[FieldError]:
-    """What upstream's allocator refuses before the object is validated as a whole."""
-    spec = service["spec"]
-    if spec.get("type") == "ExternalName":
-        return []
-    found = cluster_ips(service)
-    if found:
-        return found
-    families, ips, policy = spec.get("ipFamilies") or [], spec.get("clusterIPs") or [], spec.get("ipFamilyPolicy")
-    if (policy or _SINGLE_STACK) == _SINGLE_STACK and not _selectorless_headless(spec):
-        for key, given in (("clusterIPs", ips), ("ipFamilies", families)):
-            if len(given) == 2:
-                detail = f"must be RequireDualStack or PreferDualStack when multiple {key} are specified"
-                found.append(invalid("spec.ipFamilyPolicy", policy, detail))
-    for index, one in enumerate(ips):
-        if one != "None" and addresses.family(one) not in CLUSTER_FAMILIES and index >= len(families):
-            detail = f"{addresses.family(one)} is not configured on this cluster"
-            found.append(invalid(f"spec.clusterIPs[{index}]", ips, detail))
-    if found or _selectorless_headless(spec):
-        return found
-    if policy == "RequireDualStack" and len(CLUSTER_FAMILIES) < 2:
-        detail = "this cluster is not configured for dual-stack services"
-        found.append(invalid("spec.ipFamilyPolicy", policy, detail))
-    for index, one in enumerate(families):
-        if one not in CLUSTER_FAMILIES:
-            found.append(invalid(f"spec.ipFamilies[{index}]", one, "not configured on this cluster"))
-    return found
-
-
-def _selectorless_headless(spec: Obj) -> bool:
-    return (spec.get("clusterIPs") or [""])[0] == "None" and not spec.get("selector")
 
 
 def cluster_ips(service: Obj) -> list[FieldError]:

@@ -13,7 +13,6 @@ from netlab.api.validation.service_addresses import (
     cluster_ips,
     cluster_ips_update,
     families_update,
-    family_policy,
     is_headless,
 )
 
@@ -25,8 +24,8 @@ _MAX_AFFINITY_SECONDS = 86400
 
 
 def create(service: Obj) -> list[FieldError]:
-    """`ValidateServiceCreate`; what the address allocator refuses comes first and alone, as upstream calls it."""
-    return family_policy(service) or _service(service)
+    """`ValidateServiceCreate`; what the address allocator refuses comes before, and alone, as upstream calls it."""
+    return _service(service)
 
 
 def update(new: Obj, old: Obj) -> list[FieldError]:

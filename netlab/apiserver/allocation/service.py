@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from netlab.api import errors, meta
 from netlab.api.types import Obj
+from netlab.api.validation.field import causes
 from netlab.apiserver.allocation.families import fill_families
 from netlab.apiserver.allocation.pool import Pool, ip_band, port_band
 
@@ -12,13 +13,26 @@ Undo = Callable[[], None]
 _ROUTED = ("NodePort", "LoadBalancer")
 
 
+class AddressRange:
+    """A service CIDR and what is taken of it. IPv6 has no broadcast address to spare."""
+
+    def __init__(self, cidr: str) -> None:
+        self.network = ipaddress.ip_network(cidr)
+        self.first = str(self.network.network_address + 1)
+        last = int(self.network.broadcast_address) - (self.network.version == 4)
+        self.pool = Pool(int(self.network.network_address) + 1, last, ip_band(self.network.num_addresses))
+
+
 class Allocation:
-    """The ranges of one cluster. Every method that takes returns how to give it back should the write fail."""
+    """The ranges of one cluster. Every method that takes returns how to give it back should the write fail.
+
+    `service_cidr` is one CIDR or, comma-separated, one of each family; the first one's is the default family.
+    """
 
     def __init__(self, service_cidr: str, node_ports: tuple[int, int]) -> None:
-        self.network = ipaddress.ip_network(service_cidr)
-        first, last = int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1
-        self.addresses = Pool(first, last, ip_band(self.network.num_addresses))
+        self.ranges = {_family(cidr): AddressRange(cidr) for cidr in service_cidr.split(",")}
+        self.families = tuple(self.ranges)
+        self.network = self.ranges[self.families[0]].network
         low, high = node_ports
         self.ports = Pool(low, high, port_band(high - low + 1))
 
@@ -26,7 +40,8 @@ class Allocation:
         """Take what stored Services hold; the start of the server, so the Services are right and the books follow."""
         for service in services:
             for address in _addresses(service):
-                self.addresses.take(_number(address))
+                if (pool := self._pool(address)) is not None:
+                    pool.take(_number(address))
             for port in _node_ports(service):
                 self.ports.take(port)
 
@@ -44,7 +59,8 @@ class Allocation:
         kept_addresses = set(_addresses(new)) if new is not None else set()
         kept_ports = set(_node_ports(new)) if new is not None else set()
         for address in set(_addresses(old)) - kept_addresses:
-            self.addresses.give_back(_number(address))
+            if (pool := self._pool(address)) is not None:
+                pool.give_back(_number(address))
         for port in set(_node_ports(old)) - kept_ports:
             self.ports.give_back(port)
 
@@ -55,10 +71,12 @@ class Allocation:
             for pool, number in taken:
                 pool.give_back(number)
 
-        fill_families(service, old)
+        wrong = fill_families(service, old, self.families)
+        if wrong:
+            raise errors.invalid("Service", meta.name(service), causes(wrong))
         try:
             if _has_cluster_ip(service):
-                self._address(service, old, taken, dry_run)
+                self._cluster_ips(service, old, taken, dry_run)
             if service["spec"].get("type") in _ROUTED:
                 self._node_ports(service, old, taken, dry_run)
         except errors.StatusError:
@@ -69,34 +87,46 @@ class Allocation:
             return lambda: None
         return undo
 
-    def _address(self, service: Obj, old: Obj | None, taken: list[tuple[Pool, int]], dry_run: bool) -> None:
-        spec = service["spec"]
-        asked = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
-        if asked and old is not None and asked in _addresses(old):
-            return
-        if not asked:
-            # a dry run takes nothing, and shows the network's own address, as upstream
-            number = int(self.network.network_address) if dry_run else self.addresses.take_any()
-            if number is None:
-                raise errors.internal("failed to allocate a serviceIP: range is full")
-            asked = str(ipaddress.ip_address(number))
-            if not dry_run:
-                taken.append((self.addresses, number))
-        else:
-            self._take_address(service, asked, taken)
-        spec["clusterIP"], spec["clusterIPs"] = asked, [asked]
+    def _pool(self, address: str) -> Pool | None:
+        """The range that an address would be taken from; None in a cluster without its family."""
+        found = self.ranges.get(_family(address))
+        return found.pool if found else None
 
-    def _take_address(self, service: Obj, asked: str, taken: list[tuple[Pool, int]]) -> None:
+    def _cluster_ips(self, service: Obj, old: Obj | None, taken: list[tuple[Pool, int]], dry_run: bool) -> None:
+        """One address of each of its families; those that it had stay."""
+        spec = service["spec"]
+        asked = list(spec.get("clusterIPs") or ())
+        held = _addresses(old) if old is not None else []
+        found: list[str] = []
+        for index, family in enumerate(spec["ipFamilies"]):
+            address = asked[index] if index < len(asked) else ""
+            if not address:
+                address = self._any_address(self.ranges[family], taken, dry_run)
+            elif address not in held:
+                self._take_address(service, self.ranges[family], address, taken)
+            found.append(address)
+        spec["clusterIP"], spec["clusterIPs"] = found[0], found
+
+    def _any_address(self, chosen: AddressRange, taken: list[tuple[Pool, int]], dry_run: bool) -> str:
+        if dry_run:  # takes nothing, and shows the network's own address, as upstream
+            return str(chosen.network.network_address)
+        number = chosen.pool.take_any()
+        if number is None:
+            raise errors.internal("failed to allocate a serviceIP: range is full")
+        taken.append((chosen.pool, number))
+        return str(type(chosen.network.network_address)(number))
+
+    def _take_address(self, service: Obj, chosen: AddressRange, asked: str, taken: list[tuple[Pool, int]]) -> None:
         try:
             number = _number(asked)
         except ValueError:
             return  # validation has its own words for what is no address
-        if number not in self.addresses:
-            why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {self.network}"
-        elif not self.addresses.take(number):
+        if _family(asked) != _family(chosen.first) or number not in chosen.pool:
+            why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {chosen.network}"
+        elif not chosen.pool.take(number):
             why = "provided IP is already allocated"
         else:
-            taken.append((self.addresses, number))
+            taken.append((chosen.pool, number))
             return
         message = f'Invalid value: []string{{"{asked}"}}: failed to allocate IP {asked}: {why}'
         raise _refused(service, "spec.clusterIPs", message)
@@ -202,7 +232,7 @@ def _carry_node_ports(spec: Obj, before: Obj) -> None:
 def _addresses(service: Obj) -> list[str]:
     spec = service.get("spec", {})
     found = spec.get("clusterIPs") or [spec.get("clusterIP", "")]
-    return [address for address in found if address and address != "None" and ":" not in address]
+    return [address for address in found if address and address != "None"]
 
 
 def _node_ports(service: Obj) -> list[int]:
@@ -211,6 +241,10 @@ def _node_ports(service: Obj) -> list[int]:
     if spec.get("healthCheckNodePort"):
         found.append(spec["healthCheckNodePort"])
     return found
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
 def _number(address: str) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from netlab.api.errors import StatusError, bad_request, status, unauthorized
 from netlab.node.kubelet import stats
 from netlab.node.kubelet.clock import parse
+from netlab.node.kubelet.delegated import Delegated
 from netlab.node.kubelet.kubelet import Kubelet
 from netlab.node.kubelet.logs import LogOptions, read_log
 from netlab.node.kubelet.podspec import find_container
@@ -81,6 +82,7 @@ class KubeletServer:
     def __init__(self, context: NodeContext, kubelet: Kubelet) -> None:
         self.context, self.kubelet = context, kubelet
         self.usage = stats.Usage()
+        self.delegated = Delegated(context.client, context.name)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -92,9 +94,12 @@ class KubeletServer:
         tls.load_verify_locations(config.client_ca)
         tls.verify_mode = ssl.CERT_OPTIONAL
         tls.num_tickets = 0
-        sock = self.context.sockets.socket(socket.AF_INET, socket.SOCK_STREAM)
+        ipv6 = any(":" in ip for ip in config.ips)
+        sock = self.context.sockets.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("0.0.0.0", config.kubelet_port))
+        if ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::" if ipv6 else "0.0.0.0", config.kubelet_port))
         sock.listen(128)
         sock.setblocking(False)
         self._server = await asyncio.start_server(self._connected, sock=sock, ssl=tls)
@@ -129,7 +134,10 @@ class KubeletServer:
 
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
-            authorize(subject(writer), request)
+            if subject(writer) is None and request.path not in OPEN:
+                await self.delegated.admit(request)
+            else:
+                authorize(subject(writer), request)
             verb, *parts = [part for part in request.path.split("/") if part] or [""]
             handler = HANDLERS.get(verb)
             if handler is None:
