@@ -27,6 +27,7 @@ _VERBS = {
     "shell": "access",
     "mininet": "access",
     "capture": "capture",
+    "proxy-mode": "services",
     "image": "image",
     "lab": "lessons",
 }
@@ -43,7 +44,7 @@ class _Verbs(click.Group):
         module = _VERBS.get(cmd_name)
         if module is None:
             return None
-        command = getattr(import_module(f"netlab.cli.{module}"), f"{cmd_name}_command")
+        command = getattr(import_module(f"netlab.cli.{module}"), f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 

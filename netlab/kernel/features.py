@@ -7,12 +7,13 @@ help; `remedy` says what root would do.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from netlab.dataplane.model import Link, Vxlan
 from netlab.dataplane.shaping import Shaping
@@ -173,6 +174,47 @@ def _ip_vs(ns: NetNs) -> str:
     return "generic netlink family IPVS is registered"
 
 
+def _ip_vs_works(ns: NetNs) -> str:
+    """As kube-proxy tries it: a virtual server at an address that is kept for documentation, and a setting."""
+    from netlab.dataplane.ipvs.model import Frontend, VirtualServer
+    from netlab.dataplane.ipvs.state import Step
+    from netlab.kernel.ipvs import Ipvs
+
+    found = _ip_vs(ns)
+    ipvs = Ipvs(ns)
+    server = VirtualServer(Frontend("TCP", "198.51.100.0", 20000), "rr")
+    try:
+        ipvs.apply((Step("add", server),))
+        ipvs.apply((Step("del", server),))
+    except KernelError as problem:
+        if problem.errno == errno.EPERM:
+            raise _Missing(
+                "IPVS refuses user namespaces before Linux 6.11; it works when klab is run by root"
+            ) from None
+        raise
+    finally:
+        ipvs.close()
+    for name in ("conntrack", "expire_nodest_conn", "expire_quiescent_template"):
+        ns.run(partial(netns.write_proc, f"/proc/sys/net/ipv4/vs/{name}", "1"))
+    return found
+
+
+def _ip_set(ns: NetNs) -> str:
+    """A set of each type that IPVS mode has, and a rule that asks one."""
+    from netlab.dataplane.ipvs.sets import ip_sets
+    from netlab.dataplane.ipvs.state import Step
+    from netlab.kernel.ipset import IpSetHandle
+
+    handle = IpSetHandle(ns)
+    try:
+        handle.apply([Step("add", set_) for set_ in ip_sets("IPv4").by_name.values()])
+    finally:
+        handle.close()
+    rule = "-A POSTROUTING -m set --match-set KUBE-CLUSTER-IP dst,dst -j RETURN"
+    program = "iptables-legacy" if find("iptables-legacy-restore") else "iptables"
+    return f"ipset by netlink; {_iptables(program, rule)(ns)}"
+
+
 def _ovs(ns: NetNs) -> str:
     for program in ("ovs-vsctl", "ovs-vswitchd", "ovsdb-server"):
         if find(program) is None:
@@ -214,7 +256,17 @@ _TABLE: Mapping[str, _Row] = {
         "a newer iptables",
     ),
     "nft": _Row(_nft, "proxy mode nftables", "install nftables; modprobe nf_tables"),
-    "ip_vs": _Row(_ip_vs, "proxy mode ipvs", f"modprobe ip_vs, or {VM_LANE}"),
+    "ip_vs": _Row(
+        _ip_vs_works,
+        "proxy mode ipvs",
+        f"as root: modprobe -a ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh xt_ipvs, or {VM_LANE}",
+    ),
+    "dummy": _Row(_link(Link("x0", "dummy")), "proxy mode ipvs (kube-ipvs0)", f"modprobe dummy, or {VM_LANE}"),
+    "ip_set": _Row(
+        _ip_set,
+        "proxy mode ipvs (its rules ask ipsets)",
+        f"as root: modprobe -a xt_set ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet, or {VM_LANE}",
+    ),
     "tbf": _Row(_qdisc(Shaping("x0", 10**6)), "links with a bandwidth", f"modprobe sch_tbf, or {VM_LANE}"),
     "htb": _Row(_htb, "Mininet's own TCLink", f"modprobe sch_htb, or {VM_LANE}"),
     "netem": _Row(

@@ -52,7 +52,10 @@ def enter(*, user: bool = True) -> None:
 
 
 def run(function: Callable[[], T], *, user: bool = True) -> T:
-    """`function()` in such a child (see `enter`). Its result must be picklable; ChildFailed if it raised or the child died."""
+    """`function()` in such a child (see `enter`). Its result must be picklable.
+
+    ChildFailed if it raised or the child died.
+    """
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: forking beside threads; the child uses none of them

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from dataclasses import replace
 
 from netlab.api.types import Obj
 from netlab.client.client import Client
+from netlab.lab import proxymodes
 from netlab.lab.components import announce, component_kubeconfig, node_kubeconfig, share
 from netlab.node.agent import run_agent
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.proxy import start_proxy
+from netlab.node.proxy_backend import IpvsOptions
 from netlab.sandbox.paths import LabPaths
 from netlab.topology.model import Node, Taint, Topology
 
@@ -68,19 +72,80 @@ def _taint(taint: Taint) -> Obj:
     return {**entry, "value": taint.value} if taint.value else entry
 
 
+class ProxySwitches:
+    """The proxies of one agent's nodes, each in the mode that is chosen for it; looks again when told to."""
+
+    def __init__(self, paths: LabPaths, topology: Topology) -> None:
+        self._paths, self._topology = paths, topology
+        self._chosen = proxymodes.chosen(paths.state, topology)
+        self._changed: dict[str, asyncio.Event] = {}
+
+    def look(self) -> None:
+        """The choice may have changed."""
+        self._chosen = proxymodes.chosen(self._paths.state, self._topology)
+        for event in self._changed.values():
+            event.set()
+
+    async def run(self, node: NodeConfig, agent: AgentConfig, client: Client) -> None:
+        """One node's proxy, until cancelled; raises what it raises."""
+        changed = self._changed.setdefault(node.name, asyncio.Event())
+        while True:
+            changed.clear()
+            choice = self._chosen[node.name]
+            last = proxymodes.last_choice(node.name)
+            switching = last is not None and last.mode != choice.mode
+            # As long as the switch is not done the report names the mode of before: a new agent would begin it again.
+            if not switching:
+                proxymodes.report(node.name, choice, "starting")
+            task = asyncio.create_task(
+                start_proxy(
+                    node,
+                    replace(agent, proxy_mode=choice.mode),
+                    client,
+                    ipvs=IpvsOptions(choice.scheduler, choice.strict_arp),
+                    switching=switching,
+                    ready=lambda choice=choice: proxymodes.report(node.name, choice, "ready"),  # type: ignore[misc]
+                )
+            )
+            await self._until_changed(node.name, task, choice)
+
+    async def _until_changed(self, name: str, task: asyncio.Task[None], choice: proxymodes.ProxyChoice) -> None:
+        try:
+            while not task.done() and self._chosen[name] == choice:
+                waiting = asyncio.create_task(self._changed[name].wait())
+                await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                self._changed[name].clear()
+            if task.done():
+                task.result()
+        except Exception as error:
+            proxymodes.report(name, choice, "failed", _first_words(error))
+            raise
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _first_words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__
+
+
 async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agents: int, upstream_timing: bool) -> None:
     """The agent component: until cancelled."""
     from netlab.runtime.real import SandboxRuntime
 
-    modes = {node.name: node.proxy_mode or topology.cluster.proxy_mode for node in topology.nodes}
+    switches = ProxySwitches(paths, topology)
 
     async def proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
-        await start_proxy(node, replace(agent, proxy_mode=modes[node.name]), client)
+        await switches.run(node, agent, client)
 
     from netlab.client.watch import share_decoding
 
     share_decoding()  # its nodes watch the same collections
     config = agent_config(paths, topology, index, agents, upstream_timing)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, switches.look)
     runtime = await SandboxRuntime.connect(nodes=[node.name for node in config.nodes])
     try:
         await run_agent(config, runtime, ready=announce(f"agent-{index}"), start_proxy=proxy)

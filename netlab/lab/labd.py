@@ -20,7 +20,7 @@ from netlab.api.types import Obj
 from netlab.lab.bus import LAB_SOCKET, REPORTS
 from netlab.lab.components import agent_count, specs
 from netlab.lab.progress import Progress
-from netlab.lab.record import LabError
+from netlab.lab.record import LabError, load_record
 from netlab.sandbox.client import InitClient, inherited_fds
 from netlab.sandbox.paths import LabPaths
 from netlab.sandbox.spec import AlreadyExists, ExitEvent, ProcessSpec
@@ -51,6 +51,8 @@ class Labd:
         self.paths = paths
         self.topology: Topology = load(paths.topology)
         self.upstream_timing = upstream_timing
+        record = load_record(paths)
+        self.without = record.without if record is not None else ()
         self.progress = Progress(began)
         self._changed = asyncio.Condition()
         self._reports: dict[str, asyncio.Event] = {}
@@ -94,7 +96,7 @@ class Labd:
             if event.id == ADDONS_ID and event.exit.status:
                 log.warning("addons ended (%s); again", event.exit)
                 await init.forget(ADDONS_ID)
-                *_, addons = specs(self.paths, self.topology, self.upstream_timing)
+                *_, addons = specs(self.paths, self.topology, self.upstream_timing, self.without)
                 await self._spawn(init, addons)
 
     def _last_words(self, component: str) -> str:
@@ -113,7 +115,7 @@ class Labd:
                 await init.forget(process.id)
         await asyncio.to_thread(self._underlay)
         await self._end("substrate")
-        apiserver, *others = specs(self.paths, self.topology, self.upstream_timing)
+        apiserver, *others = specs(self.paths, self.topology, self.upstream_timing, self.without)
         await self._spawn(init, apiserver)
         await self._phase("apiserver")  # it has written the others' credentials
         await asyncio.gather(*(self._spawn(init, spec) for spec in others))
@@ -190,6 +192,11 @@ class Labd:
                 return
             async with self._changed:
                 await self._changed.wait()
+
+    async def _op_proxy_mode(self, request: Obj, writer: asyncio.StreamWriter) -> None:
+        from netlab.lab import proxymodes
+
+        await _send(writer, await proxymodes.answer(self.paths, self.topology, request))
 
     async def _op_status(self, request: Obj, writer: asyncio.StreamWriter) -> None:
         init = await InitClient.connect()

@@ -8,15 +8,16 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netlab import __version__
 from netlab.api.types import Obj
+from netlab.lab import speed
 from netlab.lab.bus import ask
-from netlab.lab.components import ZYGOTE_MODULES
+from netlab.lab.components import REPLACEABLE, ZYGOTE_MODULES
 from netlab.lab.labd import OWN_ID
 from netlab.lab.progress import PHASES
 from netlab.lab.record import LabError, LabRecord, load_record, save_record, write_atomically
@@ -34,13 +35,18 @@ DEFAULT_TOPOLOGY = "course"
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `klab up` was asked for. `topology` None: the lab's own from its last run, or the course's."""
+    """What `klab up` was asked for. `topology` None: the lab's own from its last run, or the course's.
+
+    `upstream_timing` None: as this machine's speed asks for. `timeout` None: START_TIMEOUT, more on a slow machine.
+    """
 
     topology: str | None = None
     name: str | None = None
     api_port: int | None = None
-    upstream_timing: bool = False
-    timeout: float = START_TIMEOUT
+    upstream_timing: bool | None = None
+    timeout: float | None = None
+    without: tuple[str, ...] | None = None
+    """Components to leave out; None: as in the lab's last run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,11 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     nothing is left running.
     """
     began = time.monotonic()
+    upstream_timing, timeout = _pace(options)
+    check_without(options.without or ())
     paths, topology, source = choose(options)
     check_supported(topology)
-    _check_kernel(topology)
+    _check_kernel(topology, paths.state)
     for check in missing_programs():
         raise LabError(f"{check.name} is {check.found}, and no lab can do without ({check.needed_for}): {check.remedy}")
     try:
@@ -73,13 +81,23 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     launched: Launched | None = None
     with _starting(paths):
         try:
-            record, launched = _begin(paths, options, topology, source, began)
-            final = wait_ready(paths, on_progress, options.timeout)
+            record, launched = _begin(
+                paths, replace(options, upstream_timing=upstream_timing), topology, source, began
+            )
+            final = wait_ready(paths, on_progress, timeout)
         except BaseException:
             if launched is not None:
                 destroy(paths)
             raise
     return Started(paths, record, topology, final["phases"], launched.pid)
+
+
+def _pace(options: UpOptions) -> tuple[bool, float]:
+    """Whether to use upstream's periods, and the time that a start may take: as asked for, else as the machine is."""
+    slow = None in (options.upstream_timing, options.timeout) and speed.is_slow()
+    upstream_timing = slow if options.upstream_timing is None else options.upstream_timing
+    allowed = START_TIMEOUT * (speed.PATIENCE if slow else 1)
+    return upstream_timing, allowed if options.timeout is None else options.timeout
 
 
 def choose(options: UpOptions) -> tuple[LabPaths, Topology, str]:
@@ -110,12 +128,12 @@ def _begin(
             return record, _launch(paths, options, began, api, control)
 
 
-PROXY_MODES = ("iptables", "nftables", "external", "none")
+PROXY_MODES = ("iptables", "ipvs", "nftables", "external", "none")
 
 
 def check_supported(topology: Topology) -> None:
     """Refuse what a topology may ask for and this version does not have. LabError names the place and the remedy."""
-    for node in topology.nodes:
+    """Refuse what this kernel cannot do (a link, a switch, a proxy mode) before anything of the lab is there. LabError.
         mode = node.proxy_mode or topology.cluster.proxy_mode
         if mode not in PROXY_MODES:
             raise LabError(
@@ -129,9 +147,16 @@ def check_supported(topology: Topology) -> None:
         )
 
 
-def _check_kernel(topology: Topology) -> None:
-    """Refuse, before there is anything of the lab, a link or switch for which this kernel lacks something. LabError."""
+def _check_kernel(topology: Topology, state: Path) -> None:
+    """Refuse what this kernel cannot do (a link, a switch, a proxy mode), before there is anything of the lab. LabError.
+
+    `state` is the lab's from its last run: proxy modes that were chosen then count.
+    """
+    from netlab.lab import proxymodes
     from netlab.substrate import UnsupportedFeature, check
+
+    if any(choice.mode == "ipvs" for choice in proxymodes.chosen(state, topology).values()):
+        proxymodes.check_ipvs()
 
     try:
         check(topology)
@@ -202,8 +227,17 @@ def _record(paths: LabPaths, options: UpOptions, source: str) -> LabRecord:
         api_port=options.api_port if options.api_port is not None else (old.api_port if old else 0),
         created=old.created if old else time.time(),
         version=__version__,
-        upstream_timing=options.upstream_timing,
+        upstream_timing=bool(options.upstream_timing),
+        without=options.without if options.without is not None else (old.without if old else ()),
     )
+
+
+def check_without(names: Sequence[str]) -> None:
+    """Refuse names of components that cannot be left out. LabError lists those that can."""
+    unknown = [name for name in names if name not in REPLACEABLE]
+    if unknown:
+        listed = ", ".join(f"'{name}'" for name in unknown)
+        raise LabError(f"--without: no component {listed}; known are {', '.join(REPLACEABLE)} (or none)", 2)
 
 
 @contextmanager
@@ -266,7 +300,7 @@ def _launch(paths: LabPaths, options: UpOptions, began: float, api: socket.socke
             paths.name,
             str(paths.state),
             str(paths.runtime),
-            options.upstream_timing,
+            bool(options.upstream_timing),
             began,
         ),
         hold=("control",),

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from netlab.dataplane.services import (
 )
 from netlab.dataplane.services.stale import served
 from netlab.node import proxy_backend
+from netlab.node.proxy_backend import IpvsOptions
 from netlab.node.proxy_health import HEALTHZ_PORT, HealthServers, ProxyHealth, SocketFactory, service_healths
 from netlab.node.proxy_kernel import NodeKernel, ProxyKernel
 
@@ -105,8 +106,12 @@ class Proxier:
         kernel: ProxyKernel | None = None,
         timing: SyncTiming | None = None,
         family: Family = "IPv4",
+        ipvs: IpvsOptions | None = None,
+        switching: bool = False,
     ) -> None:
-        """A proxier is of one family, which both CIDRs are of; a dual-stack node has two (see `run_all`). `ns` is the
+        """`switching`: another mode's rules are there, and go as soon as this one's are written.
+
+        A proxier is of one family, which both CIDRs are of; a dual-stack node has two (see `run_all`). `ns` is the
         node's namespace: its netfilter is programmed and its health-check ports are opened there. `kernel` takes the
         place of the netfilter, for tests. ValueError for a mode that does not exist here."""
         if kernel is None:
@@ -119,9 +124,13 @@ class Proxier:
         self._timing = timing or SyncTiming()
         self._table = ServiceTable(NodeView(node_name), family)
         self._node_ip = ""
-        self._backend = proxy_backend.make(mode, kernel, cluster_cidr, service_cidr)
+        self._backend = proxy_backend.make(mode, kernel, cluster_cidr, service_cidr, ipvs or IpvsOptions())
         self._servers = HealthServers(listener(ns, family)) if ns is not None else None
         self._wake = asyncio.Event()
+        self._switching = switching
+        self.settled = asyncio.Event()
+        """Everything is written, and nothing of another mode is left."""
+        self._synced = asyncio.Event()
         self._full_wanted = True
         self.syncs = 0
         self.full_syncs = 0
@@ -257,11 +266,14 @@ class Proxier:
             return True
 
     async def _remove_others(self) -> None:
-        await asyncio.sleep(self._timing.others)
+        await self._synced.wait()
+        if not self._switching:
+            await asyncio.sleep(self._timing.others)
         try:
             await self._backend.remove_others()
         except Exception:
             log.exception("%s: cannot remove the rules of other proxy modes", self.node_name)
+        self.settled.set()
 
     async def _was_flushed(self) -> bool:
         """Someone who flushes tables (a firewall service) takes our rules away."""
@@ -291,6 +303,7 @@ class Proxier:
         self._full_wanted = False
         self.syncs += 1
         self.full_syncs += full
+        self._synced.set()
         if not self._table.pending:
             self.health.updated(time.time())
         await self._serve_health_checks()
@@ -367,17 +380,30 @@ def listener(ns: NetNs, family: Family = "IPv4") -> SocketFactory:
     return listen
 
 
-async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
+async def start_proxy(
+    node: NodeConfig,
+    agent: AgentConfig,
+    client: Client,
+    *,
+    ipvs: IpvsOptions | None = None,
+    switching: bool = False,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
     """Runs the proxy of one node in the mode that its agent's configuration says, until cancelled.
 
-    Modes "external" and "none" leave the node's rules to someone else.
+    Modes "external" and "none" leave the node's rules to someone else. `switching`: the node had another mode until
+    now, of which nothing must be left; `ready` is called when that is so and everything is written.
     """
-    if agent.proxy_mode in ("external", "none"):
-        await asyncio.Event().wait()
     from netlab.kernel import netns
 
     with netns.open(node.netns) as ns:
-        cidrs = zip(agent.cluster_cidr.split(","), agent.service_cidr.split(","), strict=True)
+        cidrs = list(zip(agent.cluster_cidr.split(","), agent.service_cidr.split(","), strict=True))
+        if agent.proxy_mode in ("external", "none"):
+            if switching:
+                for cluster, _ in cidrs:
+                    await proxy_backend.remove_all(NodeKernel(ns, family_of(cluster)))
+            ready()
+            await asyncio.Event().wait()
         proxiers = [
             Proxier(
                 node.name,
@@ -386,7 +412,17 @@ async def start_proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> N
                 service_cidr=service,
                 mode=agent.proxy_mode,
                 family=family_of(cluster),
+                ipvs=ipvs,
+                switching=switching,
             )
             for cluster, service in cidrs
         ]
-        await run_all(proxiers, client)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_tell(proxiers, ready))
+            group.create_task(run_all(proxiers, client))
+
+
+async def _tell(proxiers: Sequence[Proxier], ready: Callable[[], None]) -> None:
+    for proxier in proxiers:
+        await proxier.settled.wait()
+    ready()

@@ -8,15 +8,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
 
 from netlab.dataplane import iptables, nftables
 from netlab.dataplane.iptables.names import CANARY
 from netlab.dataplane.iptables.service import ServiceRules
-from netlab.dataplane.leftovers import NOTHING, Kept, kept_by_iptables, leftovers
 from netlab.dataplane.nftables.program import Change
 from netlab.dataplane.services import ServicePortName, ServiceState
 from netlab.node.proxy_kernel import ProxyKernel
+
+if TYPE_CHECKING:
+    from netlab.dataplane.ipvs.model import Scheduler
+    from netlab.dataplane.leftovers import Kept
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +103,8 @@ class IptablesBackend(_Inattentive):
     async def remove_others(self) -> None:
         if await self._kernel.nft_list():
             await self._kernel.nft([f"delete table {nftables.nft_family(self._kernel.family)} {nftables.TABLE}"])
+        from netlab.dataplane.leftovers import kept_by_iptables
+
         await _remove_iptables(self._kernel, kept_by_iptables(self.program.config))
 
 
@@ -134,13 +140,15 @@ class NftablesBackend(_Inattentive):
         return not await self._kernel.nft_list()
 
     async def remove_others(self) -> None:
-        await _remove_iptables(self._kernel, NOTHING)
+        await _remove_iptables(self._kernel)
 
 
-async def _remove_iptables(kernel: ProxyKernel, kept: Kept) -> None:
+async def _remove_iptables(kernel: ProxyKernel, kept: Kept | None = None) -> None:
     """Chains of the iptables-based modes that are not `kept`, and all of IPVS."""
+    from netlab.dataplane.leftovers import NOTHING, leftovers
+
     await kernel.ipvs(kernel.family).clear_servers()
-    if text := leftovers(iptables.scan(await kernel.save()), kept):
+    if text := leftovers(iptables.scan(await kernel.save()), kept or NOTHING):
         await kernel.restore(text)
     await kernel.ipvs(kernel.family).clear_sets()
 
@@ -149,24 +157,39 @@ async def remove_all(kernel: ProxyKernel) -> None:
     """Leaves nothing of any mode: for someone else's proxy, as `kube-proxy --cleanup` does."""
     if await kernel.nft_list():
         await kernel.nft([f"delete table {nftables.nft_family(kernel.family)} {nftables.TABLE}"])
-    await _remove_iptables(kernel, NOTHING)
+    await _remove_iptables(kernel)
 
 
-def _ipvs(kernel: ProxyKernel, cluster_cidr: str, _: str) -> Backend:
+@dataclass(frozen=True, slots=True)
+class IpvsOptions:
+    """kube-proxy's --ipvs-scheduler and --ipvs-strict-arp."""
+
+    scheduler: str = "rr"
+    strict_arp: bool = False
+
+
+def _ipvs(kernel: ProxyKernel, cluster_cidr: str, _: str, options: IpvsOptions) -> Backend:
     from netlab.node.proxy_ipvs import IpvsBackend
 
-    return IpvsBackend(kernel, kernel.ipvs(kernel.family), cluster_cidr, family=kernel.family)
+    return IpvsBackend(
+        kernel,
+        kernel.ipvs(kernel.family),
+        cluster_cidr,
+        family=kernel.family,
+        scheduler=cast("Scheduler", options.scheduler),
+        strict_arp=options.strict_arp,
+    )
 
 
-MODES: dict[str, Callable[[ProxyKernel, str, str], Backend]] = {
-    "iptables": lambda kernel, cluster_cidr, _: IptablesBackend(kernel, cluster_cidr),
+MODES: dict[str, Callable[[ProxyKernel, str, str, IpvsOptions], Backend]] = {
+    "iptables": lambda kernel, cluster_cidr, *_: IptablesBackend(kernel, cluster_cidr),
     "ipvs": _ipvs,
-    "nftables": NftablesBackend,
+    "nftables": lambda kernel, cluster_cidr, service_cidr, _: NftablesBackend(kernel, cluster_cidr, service_cidr),
 }
 
 
-def make(mode: str, kernel: ProxyKernel, cluster_cidr: str, service_cidr: str) -> Backend:
+def make(mode: str, kernel: ProxyKernel, cluster_cidr: str, service_cidr: str, ipvs: IpvsOptions) -> Backend:
     """ValueError for a mode that does not exist here, with those that do."""
     if mode not in MODES:
-        raise ValueError(f"proxy mode {mode!r} is not available yet, use {' or '.join(MODES)}")
-    return MODES[mode](kernel, cluster_cidr, service_cidr)
+        raise ValueError(f"no proxy mode {mode!r}, use {', '.join(MODES)}")
+    return MODES[mode](kernel, cluster_cidr, service_cidr, ipvs)

@@ -56,7 +56,7 @@ class IpvsKernel(Protocol):
         ...
 
     async def clear_sets(self) -> None:
-        """Removes our sets, of both families; no rule may refer to them any more."""
+        """Removes our sets; no rule may refer to them any more."""
         ...
 
 
@@ -178,11 +178,8 @@ class NodeIpvs:
         await self._do(self._clear_sets)
 
     def _clear_sets(self) -> None:
-        from netlab.dataplane.ipvs.sets import ip_sets
-
         there = self.ipset.all()
-        families = (ip_sets("IPv4"), ip_sets("IPv6"))
-        ours = [set_ for sets in families for set_ in sets.by_name.values() if set_.name in there]
+        ours = [set_ for set_ in self._sets.by_name.values() if set_.name in there]
         if ours:
             self.ipset.apply([Step("del", set_) for set_ in ours])
         self.close()

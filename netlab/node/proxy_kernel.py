@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from netlab.dataplane.nftables.table import TABLE, nft_family, text
 from netlab.dataplane.services import Family
 from netlab.dataplane.services.stale import Flow
-from netlab.node.proxy_ipvs_kernel import IpvsKernel, NodeIpvs
 
 if TYPE_CHECKING:
     from netlab.kernel.netns import NetNs
+    from netlab.node.proxy_ipvs_kernel import IpvsKernel, NodeIpvs
 
 UDP = 17
 NFT_LINES = 4096
@@ -67,6 +67,7 @@ class NodeKernel:
     def ipvs(self, family: Family) -> NodeIpvs:
         if family not in self._ipvs:
             from netlab.dataplane.ipvs.sets import ip_sets
+            from netlab.node.proxy_ipvs_kernel import NodeIpvs
 
             self._ipvs[family] = NodeIpvs(self._ns, ip_sets(family))
         return self._ipvs[family]
