@@ -133,7 +133,7 @@ PROXY_MODES = ("iptables", "ipvs", "nftables", "external", "none")
 
 def check_supported(topology: Topology) -> None:
     """Refuse what a topology may ask for and this version does not have. LabError names the place and the remedy."""
-    """Refuse what this kernel cannot do (a link, a switch, a proxy mode) before anything of the lab is there. LabError.
+    for node in topology.nodes:
         mode = node.proxy_mode or topology.cluster.proxy_mode
         if mode not in PROXY_MODES:
             raise LabError(
@@ -148,7 +148,7 @@ def check_supported(topology: Topology) -> None:
 
 
 def _check_kernel(topology: Topology, state: Path) -> None:
-    """Refuse what this kernel cannot do (a link, a switch, a proxy mode), before there is anything of the lab. LabError.
+    """Refuse what this kernel cannot do (a link, a switch, a proxy mode) before there is anything of the lab. LabError.
 
     `state` is the lab's from its last run: proxy modes that were chosen then count.
     """
