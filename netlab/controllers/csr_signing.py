@@ -25,14 +25,15 @@ YEAR = 365 * 86400
 LEAST = 600
 BACKDATE = timedelta(minutes=5)
 
-_KEY_USES = {"digital signature", "key encipherment"}
-SIGNERS: dict[str, tuple[set[str], set[str]]] = {
-    "kubernetes.io/kube-apiserver-client": ({"client auth"}, {*_KEY_USES, "client auth"}),
-    "kubernetes.io/kube-apiserver-client-kubelet": ({"client auth", "digital signature"}, {*_KEY_USES, "client auth"}),
-    "kubernetes.io/kubelet-serving": ({"server auth", "digital signature"}, {*_KEY_USES, "server auth"}),
-    "kubernetes.io/legacy-unknown": (set(), set()),
-}
-"""Signer → (usages that must be asked for, usages that may be; empty is any)."""
+SHORT = 8 * 3600
+"""Certificates for less than this are good for the whole time from now on; others count from the backdated start."""
+
+SIGNERS = (
+    "kubernetes.io/kube-apiserver-client",
+    "kubernetes.io/kube-apiserver-client-kubelet",
+    "kubernetes.io/kubelet-serving",
+    "kubernetes.io/legacy-unknown",
+)
 
 
 def waiting(request: Obj) -> bool:
@@ -45,29 +46,81 @@ def waiting(request: Obj) -> bool:
 
 def problem(signer: str, csr: CertificateSigningRequest, usages: Sequence[str]) -> str:
     """PURE. Why this signer does not sign this; "" when it does."""
-    from cryptography import x509
+    if signer == "kubernetes.io/kube-apiserver-client":
+        return _client_problem(usages)
+    if signer == "kubernetes.io/kube-apiserver-client-kubelet":
+        return kubelet_client_problem(csr, usages)
+    if signer == "kubernetes.io/kubelet-serving":
+        return _kubelet_serving_problem(csr, usages)
+    return ""
+
+
+def _client_problem(usages: Sequence[str]) -> str:
+    for usage in usages:
+        if usage not in ("digital signature", "key encipherment", "client auth"):
+            return f"invalid usage for client certificate: {usage}"
+    return "" if "client auth" in usages else "missing required usage for client certificate: client auth"
+
+
+def kubelet_client_problem(csr: CertificateSigningRequest, usages: Sequence[str]) -> str:
+    """PURE. Why this is no request for a kubelet's client certificate; "" when it is one."""
+    if _organisations(csr) != ["system:nodes"]:
+        return "subject organization is not system:nodes"
+    kinds = _alternatives(csr)
+    for kind in ("DNS", "Email", "IP", "URI"):
+        if kind in kinds:
+            return f"{kind} subjectAltNames are not allowed"
+    return _node_name_problem(csr) or _usages_problem(usages, "client auth")
+
+
+def _kubelet_serving_problem(csr: CertificateSigningRequest, usages: Sequence[str]) -> str:
+    if _organisations(csr) != ["system:nodes"]:
+        return "subject organization is not system:nodes"
+    kinds = _alternatives(csr)
+    if not kinds & {"DNS", "IP"}:
+        return "DNS or IP subjectAltName is required"
+    for kind in ("Email", "URI"):
+        if kind in kinds:
+            return f"{kind} subjectAltNames are not allowed"
+    return _usages_problem(usages, "server auth") or _node_name_problem(csr)
+
+
+def _usages_problem(usages: Sequence[str], purpose: str) -> str:
+    least = {"digital signature", purpose}
+    if set(usages) in (least, least | {"key encipherment"}):
+        return ""
+    return f"usages did not match [{' '.join(sorted(least | {'key encipherment'}))}]"
+
+
+def _node_name_problem(csr: CertificateSigningRequest) -> str:
     from cryptography.x509.oid import NameOID
 
-    must, may = SIGNERS[signer]
-    if not must <= set(usages) or (may and not set(usages) <= may):
-        return "invalid usages for the signer: " + ", ".join(usages)
+    names = [str(found.value) for found in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    named = names[-1:] and names[-1].startswith("system:node:")
+    return "" if named else "subject common name does not begin with system:node:"
+
+
+def _organisations(csr: CertificateSigningRequest) -> list[str]:
+    from cryptography.x509.oid import NameOID
+
+    return [str(found.value) for found in csr.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+
+
+def _alternatives(csr: CertificateSigningRequest) -> set[str]:
+    """Which kinds of subjectAltNames there are."""
+    from cryptography import x509
+
     try:
-        names = list(csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        names = []
-    if signer in ("kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"):
-        organisations = [found.value for found in csr.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-        commons = [str(found.value) for found in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        if organisations != ["system:nodes"]:
-            return "subject organization is not system:nodes"
-        if not all(name.startswith("system:node:") for name in commons) or not commons:
-            return "subject common name does not begin with system:node:"
-        served = any(isinstance(name, (x509.DNSName, x509.IPAddress)) for name in names)
-        if signer.endswith("kubelet-serving") and not served:
-            return "DNS or IP subjectAltName is required"
-        if signer.endswith("client-kubelet") and names:
-            return "subjectAltNames are not allowed"
-    return ""
+        return set()
+    kinds: dict[type, str] = {
+        x509.DNSName: "DNS",
+        x509.RFC822Name: "Email",
+        x509.IPAddress: "IP",
+        x509.UniformResourceIdentifier: "URI",
+    }
+    return {kinds[type(name)] for name in names if type(name) in kinds}
 
 
 def issue(ca_cert: bytes, ca_key: bytes, csr: CertificateSigningRequest, spec: Obj, now: float) -> bytes:
@@ -82,6 +135,7 @@ def issue(ca_cert: bytes, ca_key: bytes, csr: CertificateSigningRequest, spec: O
         raise ValueError("the key of the certificate authority is not an elliptic curve key")
     seconds = max(LEAST, min(YEAR, int(spec.get("expirationSeconds") or YEAR)))
     start = datetime.fromtimestamp(int(now), UTC)
+    end = start + timedelta(seconds=seconds) - (BACKDATE if seconds >= SHORT else timedelta())
     builder = (
         x509.CertificateBuilder()
         .subject_name(csr.subject)
@@ -89,7 +143,7 @@ def issue(ca_cert: bytes, ca_key: bytes, csr: CertificateSigningRequest, spec: O
         .public_key(csr.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start - BACKDATE)
-        .not_valid_after(min(start + timedelta(seconds=seconds) - BACKDATE, authority.not_valid_after_utc))
+        .not_valid_after(min(end, authority.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )

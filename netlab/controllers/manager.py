@@ -48,6 +48,8 @@ CONTROLLERS: dict[str, str] = {
     "disruption": "netlab.controllers.disruption:DisruptionController",
     "horizontal-pod-autoscaler": "netlab.controllers.horizontal.controller:HorizontalController",
     "resourcequota": "netlab.controllers.resourcequota:ResourceQuotaController",
+    "csrapproving": "netlab.controllers.csr_approving:CsrApprovingController",
+    "csrcleaner": "netlab.controllers.csr_cleaner:CsrCleaner",
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
 }
 """Upstream's names, in the order in which a starting cluster needs them."""

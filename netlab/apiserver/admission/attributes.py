@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
+from netlab.apiserver.authz.authorizer import Authorizer
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.wire.message import User
 
@@ -17,6 +18,9 @@ class Reader(Protocol):
 
     @property
     def config(self) -> ApiServerConfig: ...
+
+    @property
+    def authorizer(self) -> Authorizer: ...
 
     def read(self, api_version: str, kind: str, namespace: str, name: str) -> Obj | None: ...
 
@@ -53,6 +57,10 @@ class Attributes:
     user: User
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    options: Obj = field(default_factory=dict)
+    """CreateOptions, UpdateOptions, … of the request, where somebody asked for them."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What webhooks and policies want the audit log to say."""
 
     @property
     def shown_name(self) -> str:

@@ -1,13 +1,20 @@
-"""The plug-ins that run, in upstream's order."""
+"""The plug-ins that run, in upstream's order (pkg/kubeapiserver/options/plugins.go).
+
+Of 1.33's default ones, ClusterTrustBundleAttest and PodTopologyLabels are not here: what they are about
+(ClusterTrustBundles, the gate PodTopologyLabelsAdmission) is off by default.
+"""
 
 from netlab.apiserver.admission import (
     certificates,
+    default_classes,
     limit_ranger,
     namespace_lifecycle,
     node_restriction,
+    node_taint,
     pod_security,
     priority,
     resource_quota,
+    runtime_class,
     service_account,
     storage_protection,
     tolerations,
@@ -16,13 +23,20 @@ from netlab.apiserver.admission.attributes import Plugin
 
 PLUGINS: tuple[Plugin, ...] = (
     namespace_lifecycle.PLUGIN,
-    node_restriction.PLUGIN,
     limit_ranger.PLUGIN,
     service_account.PLUGIN,
+    node_restriction.PLUGIN,
+    node_taint.PLUGIN,
     pod_security.PLUGIN,
     priority.PLUGIN,
     tolerations.PLUGIN,
+    default_classes.STORAGE,
     storage_protection.PLUGIN,
+    default_classes.RESIZE,
+    runtime_class.PLUGIN,
+    certificates.APPROVAL,
+    certificates.SIGNING,
     certificates.PLUGIN,
+    default_classes.INGRESS,
     resource_quota.PLUGIN,
 )

@@ -13,8 +13,12 @@ WRITE = "create delete deletecollection patch update"
 ALL = f"{WRITE} {READ}"
 _RBAC, _AUTHZ, _AUTHN = "rbac.authorization.k8s.io", "authorization.k8s.io", "authentication.k8s.io"
 _NET, _STORAGE = "networking.k8s.io", "storage.k8s.io"
+_REQUESTS = "system:certificates.k8s.io:certificatesigningrequests"
 _BOOTSTRAP = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _EDIT, _VIEW, _ADMIN = (f"rbac.authorization.k8s.io/aggregate-to-{name}" for name in ("edit", "view", "admin"))
+
+
+BOOTSTRAPPERS = "system:bootstrappers:kubeadm:default-node-token"
 
 
 class Rule(NamedTuple):
@@ -182,6 +186,16 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
         Rule("*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
     ),
     "system:node-bootstrapper": (Rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),),
+    f"{_REQUESTS}:nodeclient": (Rule("create", "certificates.k8s.io", "certificatesigningrequests/nodeclient"),),
+    f"{_REQUESTS}:selfnodeclient": (
+        Rule("create", "certificates.k8s.io", "certificatesigningrequests/selfnodeclient"),
+    ),
+    **{
+        f"system:certificates.k8s.io:{signer}-approver": (
+            Rule("approve", "certificates.k8s.io", "signers", f"kubernetes.io/{signer}"),
+        )
+        for signer in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving", "legacy-unknown")
+    },
     "system:auth-delegator": (
         Rule("create", _AUTHN, "tokenreviews"),
         Rule("create", _AUTHZ, "subjectaccessreviews"),
@@ -237,6 +251,10 @@ BINDINGS: tuple[tuple[str, str, str, str], ...] = (
     # for kubelets the node authorizer decides: the binding has no subjects
     ("system:node", "system:node", "Group", ""),
     ("flannel", "flannel", "ServiceAccount", "kube-flannel/flannel"),
+    # kubeadm's: a machine that holds a bootstrap token may ask for a kubelet's certificate and gets it
+    ("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", "Group", BOOTSTRAPPERS),
+    ("kubeadm:node-autoapprove-bootstrap", f"{_REQUESTS}:nodeclient", "Group", BOOTSTRAPPERS),
+    ("kubeadm:node-autoapprove-certificate-rotation", f"{_REQUESTS}:selfnodeclient", "Group", "system:nodes"),
     ("netlab:controllers", "netlab:controllers", "User", "system:kube-controller-manager"),
 )
 """(binding, cluster role, kind of subject, subjects)."""
