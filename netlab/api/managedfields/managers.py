@@ -203,13 +203,13 @@ def _ownable(obj: Obj, ignored: frozenset[str]) -> Obj:
 
 def _entries(given: Any, live: Obj | None) -> list[Obj]:
     """The entries that the client sent, or those of the live object. Raises ValueError for entries that are none."""
-    if given:
+    found: list[Obj] = (live or {}).get("metadata", {}).get("managedFields") or []
+    if given and given != found:
         try:
             decode(given)
             return list(given)
         except ValueError:
             pass
-    found: list[Obj] = (live or {}).get("metadata", {}).get("managedFields") or []
     for entry in found:
         _check_entry(entry)
     return found

@@ -56,7 +56,10 @@ def _kind(value: Any) -> str:
 
 
 def apply(content_type: str, patch: Any, current: Obj, resource: Resource) -> Obj:
-    """`current` with a parsed `patch` applied, a new object. Raises StatusError: 400, 415, 422."""
+    """`current` with a parsed `patch` applied, a new object. Raises StatusError: 400, 415, 422.
+
+    After a merge patch of either kind, both objects hold what the patch did not reach.
+    """
     content_type = content_type.split(";")[0].strip()
     if content_type == MERGE_PATCH:
         from netlab.api.patch import merge

@@ -8,7 +8,10 @@ from netlab.api.types import clone
 
 
 def apply(current: Any, patch: Any) -> Any:
-    """`current` merged with `patch`: null removes a key, objects merge, everything else replaces."""
+    """`current` merged with `patch`: null removes a key, objects merge, everything else replaces.
+
+    What the patch does not reach is not copied: both objects hold it.
+    """
     if not isinstance(patch, dict):
         return clone(patch)
     result = dict(current) if isinstance(current, dict) else {}
@@ -17,7 +20,7 @@ def apply(current: Any, patch: Any) -> Any:
             result.pop(key, None)
         else:
             result[key] = apply(result.get(key), value)
-    return {k: v if k in patch else clone(v) for k, v in result.items()}
+    return result
 
 
 def diff(old: Any, new: Any) -> Any:

@@ -29,8 +29,24 @@ _BAD_DELETE = "invalid patch format of primitive list"
 
 
 def apply(schema: Schema, current: Obj, patch: Obj) -> Obj:
-    """`current` with `patch` merged in, a new object. Raises StatusError 400 or 422 for a patch that is not valid."""
-    return _merge_map(clone(current), clone(patch), schema)
+    """`current` with `patch` merged in, a new object. Raises StatusError 400 or 422 for a patch that is not valid.
+
+    What the patch does not reach is not copied: both objects hold it.
+    """
+    return _merge_map(_copied(current, patch), clone(patch), schema)
+
+
+def _copied(current: Obj, patch: Obj) -> Obj:
+    """A copy of `current`, as deep as `patch` reaches."""
+    copied = dict(current)
+    for key, value in patch.items():
+        name = key.partition("/")[2] if key.startswith((SET_ORDER, DELETE_FROM)) else key
+        present = copied.get(name)
+        if isinstance(present, dict) and isinstance(value, dict):
+            copied[name] = _copied(present, value)
+        elif isinstance(present, dict | list):
+            copied[name] = clone(present)
+    return copied
 
 
 def _unprocessable(message: str) -> StatusError:

@@ -2,6 +2,7 @@
 
 from netlab.api import errors
 from netlab.api import patch as patches
+from netlab.api.decoding import FieldValidation
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
@@ -27,8 +28,20 @@ async def patch(api: Api, request: Request, resource: Resource) -> Answer:
 
     def patched(current: Obj) -> Obj:
         result = patches.apply(kind, document, current, resource)
-        obj, warnings = decode(result, resource, strictness)
+        obj, warnings = _decoded(result, current, resource, strictness)
         request.warnings[:] = warnings
         return obj
 
     return await change(api, request, resource, patched)
+
+
+def _decoded(result: Obj, current: Obj, resource: Resource, strictness: FieldValidation) -> tuple[Obj, list[str]]:
+    """As `decode`; the parts that the patch left alone are as they were decoded when they were written."""
+    same = {key: part for key, part in result.items() if part is current.get(key) and isinstance(part, dict | list)}
+    same.pop("metadata", None)
+    if resource.custom or not same:
+        return decode(result, resource, strictness)
+    changed = {key: part for key, part in result.items() if key not in same}
+    obj, warnings = decode(changed, resource, strictness)
+    whole = {**obj, **same}
+    return {key: whole[key] for key in dict.fromkeys((*result, *obj)) if key in whole}, warnings
