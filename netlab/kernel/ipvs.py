@@ -34,7 +34,7 @@ DEST_ADDR, DEST_PORT, DEST_METHOD, DEST_WEIGHT, DEST_UPPER, DEST_LOWER, DEST_ACT
 DEST_PERSISTENT, DEST_STATS, DEST_AF, DEST_STATS64 = 9, 10, 11, 12
 SVC_STATS, SVC_STATS64 = 10, 12
 STATS_CONNS, STATS_IN_PACKETS, STATS_OUT_PACKETS, STATS_IN_BYTES, STATS_OUT_BYTES = 1, 2, 3, 4, 5
-FLAG_PERSISTENT, FLAG_HASHED, FLAG_SCHED1 = 0x1, 0x2, 0x10
+FLAG_PERSISTENT, FLAG_HASHED, FLAG_SCHED2 = 0x1, 0x2, 0x10
 METHOD_NAT = 0
 
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
@@ -158,7 +158,7 @@ def identity(frontend: Frontend) -> bytes:
 
 def service(server: VirtualServer) -> bytes:
     """All of a virtual server."""
-    flags = (FLAG_PERSISTENT if server.persistent is not None else 0) | (FLAG_SCHED1 if server.source_hash else 0)
+    flags = (FLAG_PERSISTENT if server.persistent is not None else 0) | (FLAG_SCHED2 if server.source_hash else 0)
     is_ipv6 = ":" in server.frontend.address
     return identity(server.frontend) + b"".join(
         (
@@ -204,7 +204,7 @@ def _server(fields: dict[int, bytes]) -> ObservedServer:
         frontend,
         _scheduler(nl.cstring(fields[SVC_SCHED])),
         _number(fields[SVC_TIMEOUT]) if flags & FLAG_PERSISTENT else None,
-        bool(flags & FLAG_SCHED1),
+        bool(flags & FLAG_SCHED2),
     )
     return ObservedServer(server, _stats(fields.get(SVC_STATS64) or fields.get(SVC_STATS)))
 

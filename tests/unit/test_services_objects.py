@@ -160,3 +160,15 @@ def test_udp_flows_to_what_no_longer_serves_are_stale() -> None:
         assert now.is_stale(Flow("10.96.0.20", 53, source, 5353)) is expected
         assert now.is_stale(Flow("192.168.0.2", 30053, source, 5353)) is expected
     assert not now.is_stale(Flow("8.8.8.8", 53, "8.8.8.8", 53))
+
+
+def test_udp_flows_of_a_service_that_nobody_serves_are_kept() -> None:
+    """As upstream: there is nothing that they could be translated to."""
+    ports = [{"name": "http", "port": 53, "protocol": "UDP", "nodePort": 30053}]
+    gone = item("10.0.0.3", ready=False, serving=False)
+    slices = endpoint_slice(gone, ports=[{"name": "http", "port": 5353, "protocol": "UDP"}])
+    made = table(service(type="NodePort", ports=ports), slices)
+    made.take_changes()
+    now = served(made.states())
+    assert not now.is_stale(Flow("10.96.0.20", 53, "10.0.0.3", 5353))
+    assert not now.is_stale(Flow("192.168.0.2", 30053, "10.0.0.3", 5353))

@@ -48,7 +48,7 @@ class Frontend:
 class VirtualServer:
     """A virtual server. `persistent`: seconds for which a client keeps its real server, None for none.
 
-    `source_hash` is upstream's FlagSourceHash, which it sets for the scheduler mh.
+    `source_hash` is upstream's FlagSourceHash, which it sets for the scheduler mh: the source port counts too.
     """
 
     frontend: Frontend
@@ -60,7 +60,7 @@ class VirtualServer:
         words = f"{self.frontend} -s {self.scheduler}"
         if self.persistent is not None:
             words += f" -p {self.persistent}"
-        return f"{words} -b mh-fallback" if self.source_hash else words
+        return f"{words} -b mh-port" if self.source_hash else words
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -2,7 +2,8 @@
 
 UDP has no end of connection: a client that keeps sending keeps its tracking entry alive, and with it the translation
 to an endpoint that is gone, or none at all from before the Service had one. Such entries must be deleted for the flow
-to be translated anew. Upstream's `pkg/proxy/conntrack/cleanup.go`: UDP only, and by what is served now.
+to be translated anew. Upstream's `pkg/proxy/conntrack/cleanup.go`: UDP only, and by what is served now; a Service that
+nobody serves keeps its entries, because there is nothing that they could be translated to.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ class Served:
 
     def is_stale(self, flow: Flow) -> bool:
         """Whether the flow goes to a Service but is answered by none of its endpoints."""
-        endpoints = self.addresses.get((flow.dst, flow.dport))
-        if endpoints is None:
-            endpoints = self.node_ports.get(flow.dport)
-        return endpoints is not None and (flow.reply_src, flow.reply_sport) not in endpoints
+        answers = flow.reply_src, flow.reply_sport
+        groups = (self.addresses.get((flow.dst, flow.dport)), self.node_ports.get(flow.dport))
+        return any(group is not None and answers not in group for group in groups)
 
 
 def served(states: Iterable[ServiceState]) -> Served:
@@ -47,6 +47,8 @@ def served(states: Iterable[ServiceState]) -> Served:
         if port.protocol != "UDP":
             continue
         endpoints = frozenset((endpoint.ip, endpoint.port) for endpoint in state.endpoints if endpoint.serving)
+        if not endpoints:
+            continue
         for address in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips):
             addresses[address, port.port] = endpoints
         if port.node_port:
