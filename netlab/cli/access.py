@@ -18,10 +18,19 @@ _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 @click.command("kubeconfig", epilog="Example: klab kubeconfig > ~/.kube/netlab     klab kubeconfig --path")
 @click.option("--path", "only_path", is_flag=True, help="Where the file is, instead of what is in it.")
+@click.option("--as", "user", metavar="USER", help="With a new certificate of this user, as system:kube-scheduler.")
+@click.option("--as-group", "groups", metavar="GROUP", multiple=True, help="A group of that user; may be repeated.")
 @click.pass_context
-def kubeconfig_command(ctx: click.Context, only_path: bool) -> None:
-    """The administrator's kubeconfig of a lab."""
+def kubeconfig_command(ctx: click.Context, only_path: bool, user: str | None, groups: tuple[str, ...]) -> None:
+    """The administrator's kubeconfig of a lab, or one for another user."""
     paths = this_lab(ctx)
+    if user is not None or groups:
+        if user is None or only_path:
+            raise click.UsageError("--as-group needs --as, and --path goes with neither", ctx)
+        from netlab.lab.credentials import kubeconfig_for
+
+        click.echo(kubeconfig_for(paths, record_of(paths).api_url, user, groups), nl=False)
+        return
     click.echo(str(paths.kubeconfig) if only_path else paths.kubeconfig.read_text(), nl=only_path)
 
 

@@ -26,6 +26,12 @@ from netlab.sandbox.paths import known_labs
 @click.option(
     "--timeout", type=click.FloatRange(min=1), default=START_TIMEOUT, show_default=True, help="Seconds to wait."
 )
+@click.option(
+    "--without",
+    metavar="NAMES",
+    help="Start without these, for others in their place: scheduler,controller-manager,metrics-server "
+    "(remembered for the lab; 'none' starts all again).",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be made, in the words of ip, bridge and iptables-save.")
 @output_option
 def up_command(
@@ -34,11 +40,13 @@ def up_command(
     api_port: int | None,
     upstream_timing: bool,
     timeout: float,
+    without: str | None,
     dry_run: bool,
     output: str,
 ) -> None:
     """Start a lab from a TOPOLOGY (a file, or the name of a shipped one: course, single, leaf-spine, wan, fattree)."""
-    options = UpOptions(topology, name, api_port, upstream_timing, timeout)
+    left_out = None if without is None else tuple(part for part in without.split(",") if part not in ("", "none"))
+    options = UpOptions(topology, name, api_port, upstream_timing, timeout, left_out)
     if dry_run:
         from netlab.lab.dryrun import plan_text
 

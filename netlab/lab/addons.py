@@ -6,6 +6,7 @@ An object that exists is left as it is: the user may have changed it, and it mus
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from importlib import resources as files
 from string import Template
 
@@ -27,14 +28,53 @@ def manifests(topology: Topology) -> list[Obj]:
     return in_apply_order(parse(filled, "coredns.yaml"))
 
 
-async def settle(client: Client, topology: Topology) -> None:
-    """Apply the add-ons, then report `nodes` and `addons` to labd as they become ready."""
-    await asyncio.gather(_apply_all(client, topology), _nodes_ready(client, topology), _dns_available(client))
+def metrics_server(topology: Topology, resolution: float) -> list[Obj]:
+    """The metrics server's objects. Its period grows with the number of nodes: a scrape costs each of them."""
+    text = (files.files("netlab.lab") / "manifests" / "metrics-server.yaml").read_text()
+    seconds = max(resolution, len(topology.nodes) * METRICS_PER_NODE)
+    filled = Template(text).safe_substitute(metric_resolution=f"{seconds:g}s")
+    return in_apply_order(parse(filled, "metrics-server.yaml"))
+
+
+METRICS_PER_NODE = 0.1
+"""Seconds between two scrapes for every node of the cluster, where that is more than the usual period."""
+
+
+async def settle(
+    client: Client, topology: Topology, *, without: Sequence[str] = (), metrics_resolution: float = 15.0
+) -> None:
+    """Apply the add-ons, then report `nodes` and `addons` to labd as they become ready.
+
+    Of a lab `without` a scheduler or controllers nothing becomes ready by itself: it is reported once it could.
+    """
+    tasks = [_apply_all(client, manifests(topology)), _nodes_ready(client, topology), _dns_available(client)]
+    if {"scheduler", "controller-manager"} & {*without}:
+        tasks.append(_registered(client, topology, nodes="controller-manager" in without))
+    await asyncio.gather(*tasks)
+    if "metrics-server" not in without:
+        # nobody waits for it: it starts when all else has
+        await _apply_all(client, metrics_server(topology, metrics_resolution))
     await client.transport.close()
 
 
-async def _apply_all(client: Client, topology: Topology) -> None:
-    for obj in manifests(topology):
+async def _registered(client: Client, topology: Topology, *, nodes: bool) -> None:
+    """Report `addons` once all nodes are registered, and `nodes` too where nobody makes them ready."""
+    wanted = {node.name for node in topology.nodes}
+    while True:
+        try:
+            found = {node["metadata"]["name"] for node in (await client.list(("v1", "nodes")))["items"]}
+        except (TransportError, StatusError):
+            found = set()
+        if wanted <= found:
+            break
+        await asyncio.sleep(0.2)
+    if nodes:
+        await report("nodes", "ready", detail=f"{len(wanted)} nodes, registered")
+    await report("addons", "ready")
+
+
+async def _apply_all(client: Client, objects: Sequence[Obj]) -> None:
+    for obj in objects:
         await _ensure(client, obj)
 
 
@@ -58,6 +98,8 @@ _PLURALS = {
     "ServiceAccount": "serviceaccounts",
     "ClusterRole": "clusterroles",
     "ClusterRoleBinding": "clusterrolebindings",
+    "RoleBinding": "rolebindings",
+    "APIService": "apiservices",
     "ConfigMap": "configmaps",
     "Service": "services",
     "Deployment": "deployments",

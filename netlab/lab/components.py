@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ ZYGOTE_MODULES = (
     "netlab.node.agent",
     "netlab.node.proxy",
     "netlab.dns.server",
+    "netlab.metrics.server",
+    "netlab.metrics.certificate",
     "netlab.client.informer",
     "netlab.client.transport",
     "prometheus_client",
@@ -50,7 +52,13 @@ ZYGOTE_MODULES = (
 ours: what it may need later must be imported here)."""
 
 
-def specs(paths: LabPaths, topology: Topology, upstream_timing: bool) -> list[ProcessSpec]:
+REPLACEABLE = ("scheduler", "controller-manager", "metrics-server")
+"""What `klab up --without` can leave out, so that something else takes its place."""
+
+
+def specs(
+    paths: LabPaths, topology: Topology, upstream_timing: bool, without: Sequence[str] = ()
+) -> list[ProcessSpec]:
     """The components in the order in which they are started; the first is the API server, the last the add-ons."""
     control_plane = topology.control_planes[0].name
     args = (paths.name, str(paths.state), str(paths.runtime), upstream_timing)
@@ -74,8 +82,7 @@ def specs(paths: LabPaths, topology: Topology, upstream_timing: bool) -> list[Pr
     agents = agent_count(len(topology.nodes))
     return [
         component("apiserver", hold=("api",)),
-        component("controller-manager"),
-        component("scheduler"),
+        *(component(name) for name in ("controller-manager", "scheduler") if name not in without),
         *(component(f"agent-{index}", index, agents, node=None) for index in range(agents)),
         component("addons"),
     ]
@@ -194,9 +201,14 @@ def agent(name: str, state: str, runtime: str, upstream_timing: bool, index: int
 def addons(name: str, state: str, runtime: str, upstream_timing: bool) -> None:
     """Applies the cluster's own add-ons, waits until the cluster is of use, says so, and ends."""
     from netlab.lab.addons import settle
+    from netlab.lab.record import load_record
 
     paths = _paths(name, state, runtime)
-    _run(settle(_client(component_kubeconfig(paths, "addons")), load(paths.topology)))
+    record = load_record(paths)
+    without = record.without if record is not None else ()
+    resolution = _timing(upstream_timing).metrics_resolution
+    client = _client(component_kubeconfig(paths, "addons"))
+    _run(settle(client, load(paths.topology), without=without, metrics_resolution=resolution))
 
 
 def _client(kubeconfig: Path) -> Any:

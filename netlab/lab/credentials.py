@@ -54,6 +54,14 @@ def write_credentials(paths: LabPaths, topology: Topology, server_names: Sequenc
     write_atomically(paths.kubeconfig, yaml.safe_dump(config, sort_keys=False))
 
 
+def kubeconfig_for(paths: LabPaths, server: str, user: str, groups: Sequence[str]) -> str:
+    """A kubeconfig with a certificate for any user, signed now by the lab's authority; kept nowhere."""
+    authority = pki.ensure_pki(paths.pki)
+    pair = pki.client_cert(authority, user, groups)
+    config = pki.kubeconfig(server, authority.ca.cert, pair, cluster=paths.name, user=user)
+    return yaml.safe_dump(config, sort_keys=False)
+
+
 def _kubeconfig(path: Path, server: str, authority: pki.Pki, name: str, user: str, groups: Sequence[str]) -> None:
     """JSON is YAML too, and ten times quicker to write and read."""
     pair = pki.ensure_client(authority, name, user, groups)

@@ -53,6 +53,8 @@ class Labd:
         self.upstream_timing = upstream_timing
         record = load_record(paths)
         self.without = record.without if record is not None else ()
+        record = load_record(paths)
+        self.without = record.without if record is not None else ()
         self.progress = Progress(began)
         self._changed = asyncio.Condition()
         self._reports: dict[str, asyncio.Event] = {}

@@ -28,6 +28,8 @@ class LabRecord:
     created: float
     version: str
     upstream_timing: bool = False
+    without: tuple[str, ...] = ()
+    """Components that are left out, for others to take their place."""
 
     @property
     def api_url(self) -> str:
@@ -45,7 +47,8 @@ def load_record(paths: LabPaths) -> LabRecord | None:
     except FileNotFoundError:
         return None
     try:
-        return LabRecord(**json.loads(text))
+        found = json.loads(text)
+        return LabRecord(**{**found, "without": tuple(found.get("without", ()))})
     except (ValueError, TypeError) as error:
         raise LabError(
             f"{paths.lab_json}: damaged ({error}); 'klab down {paths.name} --purge' starts the lab afresh"

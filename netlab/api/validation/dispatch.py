@@ -63,6 +63,7 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
         "node.k8s.io/RuntimeClass",
     ),
     "definitions": ("apiextensions.k8s.io/CustomResourceDefinition",),
+    "registration": ("apiregistration.k8s.io/APIService",),
 }
 """Which module of this package holds, in its table `RULES`, the rules of which `<group>/<kind>`."""
 _MODULES = {name: module for module, kinds in _KINDS_OF.items() for name in kinds}

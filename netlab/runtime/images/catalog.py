@@ -22,6 +22,7 @@ TARGETS: dict[str, tuple[str, Literal["init", "zygote"]]] = {
     "http-echo": ("netlab.runtime.builtin.httpecho:main", "init"),
     "loadgen": ("netlab.runtime.builtin.loadgen:main", "init"),
     "coredns": ("netlab.dns.server:main", "zygote"),
+    "metrics-server": ("netlab.metrics.server:main", "zygote"),
 }
 
 
@@ -74,6 +75,15 @@ ROWS = (
         entrypoint=("/coredns",),
         programs=("coredns",),
         ports=("53/udp", "53/tcp"),
+    ),
+    Row(
+        ("registry.k8s.io/metrics-server/metrics-server", "metrics-server/metrics-server"),
+        "builtin",
+        "serves metrics.k8s.io from what the kubelets measure",
+        tag="v0.7.2",
+        entrypoint=("/metrics-server",),
+        programs=("metrics-server",),
+        ports=("10250/tcp",),
     ),
     Row(
         ("hashicorp/http-echo", "http-echo"),
