@@ -8,6 +8,7 @@ this process: kill it, and packets go on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -396,18 +397,20 @@ async def start_proxy(
     """
     from netlab.kernel import netns
 
-    with netns.open(node.netns) as ns:
+    with contextlib.ExitStack() as spaces:
         cidrs = list(zip(agent.cluster_cidr.split(","), agent.service_cidr.split(","), strict=True))
         if agent.proxy_mode in ("external", "none"):
             if switching:
                 for cluster, _ in cidrs:
-                    await proxy_backend.remove_all(NodeKernel(ns, family_of(cluster)))
+                    await proxy_backend.remove_all(
+                        NodeKernel(spaces.enter_context(netns.open(node.netns)), family_of(cluster))
+                    )
             ready()
             await asyncio.Event().wait()
         proxiers = [
             Proxier(
                 node.name,
-                ns,
+                spaces.enter_context(netns.open(node.netns)),  # each its own: netlink sockets are not for two threads
                 cluster_cidr=cluster,
                 service_cidr=service,
                 mode=agent.proxy_mode,
