@@ -21,10 +21,14 @@ from netlab.sandbox.paths import known_labs
 )
 @click.option("--api-port", type=click.IntRange(1, 65535), help="Port of the API on 127.0.0.1 (else any free one).")
 @click.option(
-    "--upstream-timing", is_flag=True, help="Kubernetes' own periods (40 s until NotReady, …) instead of fast ones."
+    "--upstream-timing/--lab-timing",
+    default=None,
+    help="Kubernetes' own periods (40 s until NotReady, …), or fast ones: the default, but on a slow machine.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), default=START_TIMEOUT, show_default=True, help="Seconds to wait."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    help=f"Seconds to wait.  [default: {START_TIMEOUT:.0f}, more on a slow machine]",
 )
 @click.option(
     "--without",
@@ -38,8 +42,8 @@ def up_command(
     topology: str | None,
     name: str | None,
     api_port: int | None,
-    upstream_timing: bool,
-    timeout: float,
+    upstream_timing: bool | None,
+    timeout: float | None,
     without: str | None,
     dry_run: bool,
     output: str,
@@ -58,6 +62,8 @@ def up_command(
     if output == "json":
         print_json(_summary(started))
     else:
+        if upstream_timing is None and started.record.upstream_timing:
+            click.echo("This machine is slow: periods are Kubernetes' own, as with --upstream-timing", err=True)
         _print_summary(started)
 
 

@@ -51,7 +51,7 @@ class Lab:
         *,
         name: str | None = None,
         api_port: int | None = None,
-        timeout: float = 120.0,
+        timeout: float | None = None,
     ) -> Lab:
         """Start a lab and return when its cluster is of use. Raises TopologyError, LabError, SandboxError."""
         started = up(UpOptions(str(topology) if topology else None, name, api_port, timeout=timeout))
