@@ -9,6 +9,7 @@ from netlab.api import meta
 from netlab.api.resources import BUILTIN, Registry, Resource, get
 from netlab.api.types import Obj
 from netlab.apiserver.admission import Admission
+from netlab.apiserver.admission.dynamic import Dynamic
 from netlab.apiserver.aggregation.remotes import Remotes
 from netlab.apiserver.allocation import Allocation
 from netlab.apiserver.authn import Authenticator
@@ -39,6 +40,7 @@ class Api:
     lists: ListCache
     registry: Registry = BUILTIN
     remotes: Remotes = field(default_factory=Remotes)
+    dynamic: Dynamic = field(default_factory=Dynamic)
     clock: Callable[[], float] = time.time
     started: float = field(default_factory=time.time)
     read_before: dict[tuple[str, str], tuple[int, list[Obj]]] = field(default_factory=dict)

@@ -62,6 +62,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
     await bootstrap(api)
     follow_services(api)
     return api
+    api.dynamic.follow(api)
 
 
 def _modes(api: Api) -> list[Mode]:

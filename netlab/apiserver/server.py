@@ -75,6 +75,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
             listener.close()
         server.http.end_streams()
         await server.http.shutdown(1.0)
+        await api.dynamic.close()
         await api.store.close()
 
 

@@ -105,7 +105,7 @@ class Harness:
         code, obj = await self.call(method, url, body, **more)
         assert obj.get("kind") == "Status" and obj["status"] == "Failure", obj
         assert obj["code"] == code
-        return code, obj["reason"], obj["message"]
+        return code, obj.get("reason", ""), obj["message"]
 
     async def watch(self, url: str, **more: Any) -> Listener:
         found = await self.raw("GET", url + ("&" if "?" in url else "?") + "watch=1", **more)

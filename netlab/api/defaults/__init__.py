@@ -51,6 +51,8 @@ _MODULES: dict[str, list[str]] = {
         "apiregistration.k8s.io/v1.APIService",
         "admissionregistration.k8s.io/v1.ValidatingWebhookConfiguration",
         "admissionregistration.k8s.io/v1.MutatingWebhookConfiguration",
+        "admissionregistration.k8s.io/v1.ValidatingAdmissionPolicy",
+        "admissionregistration.k8s.io/v1.ValidatingAdmissionPolicyBinding",
     ],
 }
 """Which module of this package holds the defaults of which kinds, in its table `DEFAULTS`."""

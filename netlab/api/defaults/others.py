@@ -104,6 +104,22 @@ def webhooks(obj: Obj) -> None:
             service.setdefault("port", 443)
 
 
+def admission_policy(obj: Obj) -> None:
+    """`SetDefaults_ValidatingAdmissionPolicySpec`, `SetDefaults_MatchResources`."""
+    spec = obj.setdefault("spec", {})
+    if obj["kind"] == "ValidatingAdmissionPolicy":
+        spec.setdefault("failurePolicy", "Fail")
+    matched = spec.get("matchConstraints" if obj["kind"] == "ValidatingAdmissionPolicy" else "matchResources")
+    if matched is None:
+        return
+    matched.setdefault("matchPolicy", "Equivalent")
+    for key in ("namespaceSelector", "objectSelector"):
+        matched.setdefault(key, {})
+    for key in ("resourceRules", "excludeResourceRules"):
+        for rule in matched.get(key) or ():
+            rule.setdefault("scope", "*")
+
+
 DEFAULTS = {
     "discovery.k8s.io/v1.EndpointSlice": endpoint_slice,
     "networking.k8s.io/v1.IngressClass": ingress_class,
@@ -117,4 +133,6 @@ DEFAULTS = {
     "apiregistration.k8s.io/v1.APIService": api_service,
     "admissionregistration.k8s.io/v1.ValidatingWebhookConfiguration": webhooks,
     "admissionregistration.k8s.io/v1.MutatingWebhookConfiguration": webhooks,
+    "admissionregistration.k8s.io/v1.ValidatingAdmissionPolicy": admission_policy,
+    "admissionregistration.k8s.io/v1.ValidatingAdmissionPolicyBinding": admission_policy,
 }

@@ -62,6 +62,12 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
         "storage.k8s.io/StorageClass",
         "node.k8s.io/RuntimeClass",
     ),
+    "admission_kinds": (
+        "admissionregistration.k8s.io/MutatingWebhookConfiguration",
+        "admissionregistration.k8s.io/ValidatingWebhookConfiguration",
+        "admissionregistration.k8s.io/ValidatingAdmissionPolicy",
+        "admissionregistration.k8s.io/ValidatingAdmissionPolicyBinding",
+    ),
     "definitions": ("apiextensions.k8s.io/CustomResourceDefinition",),
     "registration": ("apiregistration.k8s.io/APIService",),
 }

@@ -101,6 +101,8 @@ async def _change_once(
         request.warnings,
     )
     api.admission.mutate(api, attributes)
+    if api.dynamic.mutating:
+        await api.dynamic.mutate(api, attributes, resource, request)
     lifecycle.prepare_changed(new, old, stored.resource, info.subresource)
     undo = None
     if stored.collection == "services" and not info.subresource:
@@ -109,6 +111,8 @@ async def _change_once(
         judged = resource if resource.custom else stored.resource
         seen = [convert(obj, stored.resource, judged) for obj in (new, old)]
         lifecycle.validate_changed(seen[0], seen[1], judged, info.subresource)
+        if api.dynamic.validating:
+            await api.dynamic.validate(api, attributes, resource, request)
         api.admission.validate(api, attributes)
         if lifecycle.same(new, old):
             return old if dry else await _durable(api, current)

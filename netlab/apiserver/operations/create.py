@@ -49,6 +49,8 @@ async def create_object(api: Api, request: Request, resource: Resource, obj: Obj
         "CREATE", stored.resource, info.subresource, namespace, name, obj, None, request.user, dry, request.warnings
     )
     api.admission.mutate(api, attributes)
+    if api.dynamic.mutating:
+        await api.dynamic.mutate(api, attributes, resource, request)
     generated = not meta.name(obj) and bool(obj["metadata"].get("generateName"))
     for attempt in range(_GENERATE_TRIES if generated else 1):
         if attempt:
@@ -58,6 +60,8 @@ async def create_object(api: Api, request: Request, resource: Resource, obj: Obj
         try:
             checked = resource if resource.custom else stored.resource
             lifecycle.validate_new(convert(obj, stored.resource, checked), checked)
+            if api.dynamic.validating:
+                await api.dynamic.validate(api, attributes, resource, request)
             api.admission.validate(api, attributes)
             if dry:
                 return _dry(api, request, resource, obj)

@@ -104,6 +104,9 @@ async def _delete_once(
     old = load(current, stored)
     attributes = Attributes("DELETE", stored.resource, "", namespace, name, None, old, request.user, wish.dry_run)
     api.admission.mutate(api, attributes)
+    if api.dynamic.mutating or api.dynamic.validating:
+        attributes.warnings = request.warnings
+        await api.dynamic.both(api, attributes, resource, request)
     api.admission.validate(api, attributes)
     outcome = lifecycle.begin_deletion(obj, stored.resource, wish, api.clock())
     if wish.dry_run:

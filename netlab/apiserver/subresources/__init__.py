@@ -54,6 +54,8 @@ async def serve(api: Api, request: Request, resource: Resource) -> Answer:
     if info.verb not in found.verbs:
         raise errors.method_not_allowed()
     own = _OWN.get((resource.group_resource, found.name)) or _OWN.get(("*", found.name))
+    if found.name in _STREAMS and (api.dynamic.mutating or api.dynamic.validating):
+        await api.dynamic.connect(api, request, resource)
     if own is not None:
         return await own(api, request, resource)
     return await _WHOLE_OBJECT[info.verb](api, request, resource)

@@ -31,6 +31,9 @@ async def evict(api: Api, request: Request, resource: Resource) -> Answer:
     dry = dry_run(request, options.get("dryRun")) or dry_run(request)
     attributes = Attributes("CREATE", resource, "eviction", info.namespace, info.name, body, None, request.user, dry)
     api.admission.mutate(api, attributes)
+    if api.dynamic.mutating or api.dynamic.validating:
+        attributes.warnings = request.warnings
+        await api.dynamic.both(api, attributes, resource, request)
     api.admission.validate(api, attributes)
     if not _ignores_budgets(pod):
         await _ask_budget(api, pod, dry)
