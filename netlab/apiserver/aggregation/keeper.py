@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from netlab.api import errors, meta
 from netlab.api.resources import get
 from netlab.api.types import Obj
+from netlab.apiserver import lifecycle
 from netlab.apiserver.aggregation import local
 from netlab.apiserver.aggregation.asking import AskError, Asking
 from netlab.apiserver.aggregation.availability import PASSED, Verdict, address, judge
 from netlab.apiserver.aggregation.remotes import COLLECTION, Remote
 from netlab.apiserver.api import Api
-from netlab.apiserver.bootstrap import ensure
 from netlab.apiserver.storage import load
-from netlab.apiserver.writing import Conflict, NotFound, write_changed, write_gone
+from netlab.apiserver.writing import Conflict, NotFound, write_changed, write_gone, write_new
 from netlab.store import Event, StoreError
 
 log = logging.getLogger("netlab.apiserver")
@@ -72,13 +72,24 @@ async def _settle_local(api: Api) -> None:
     wanted = local.services(api.registry)
     there = {meta.name(one): one for one in api.read_all("apiregistration.k8s.io/v1", "APIService", "")}
     missing = [one for name, one in wanted.items() if name not in there]
-    stamp = meta.now_rfc3339(api.clock)
-    await asyncio.gather(*(ensure(api, {**one, "status": _status(local.CONDITION, stamp)}) for one in missing))
+    await asyncio.gather(*(_create(api, one) for one in missing))
     for name, service in there.items():
         if local.AUTOMANAGED in meta.labels(service) and name not in wanted:
             await _remove(api, name)
         elif not service["spec"].get("service") and _verdict(service) != local.CONDITION:
             await _write(api, name, local.CONDITION)
+
+
+async def _create(api: Api, service: Obj) -> None:
+    """With its condition: it is available as soon as it is there."""
+    stamp = meta.now_rfc3339(api.clock)
+    lifecycle.prepare_new(service, _KIND, stamp)
+    service["status"] = _status(local.CONDITION, stamp)
+    try:
+        await write_new(api, api.stored(_KIND), _KIND, service)
+    except errors.StatusError as error:
+        if error.reason != "AlreadyExists":
+            raise
 
 
 async def _remove(api: Api, name: str) -> None:
