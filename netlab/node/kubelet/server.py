@@ -19,7 +19,6 @@ from netlab.api.errors import StatusError, bad_request, status, unauthorized
 from netlab.node.kubelet import stats
 from netlab.node.kubelet.clock import parse
 from netlab.node.kubelet.delegated import Delegated
-from netlab.node.kubelet.delegated import Delegated
 from netlab.node.kubelet.kubelet import Kubelet
 from netlab.node.kubelet.logs import LogOptions, read_log
 from netlab.node.kubelet.podspec import find_container
@@ -84,7 +83,6 @@ class KubeletServer:
         self.context, self.kubelet = context, kubelet
         self.usage = stats.Usage()
         self.delegated = Delegated(context.client, context.name)
-        self.delegated = Delegated(context.client, context.name)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -137,9 +135,6 @@ class KubeletServer:
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
             if subject(writer) is None and request.path not in OPEN:
-                await self.delegated.admit(request)
-            else:
-                if subject(writer) is None and request.path not in OPEN:
                 await self.delegated.admit(request)
             else:
                 authorize(subject(writer), request)
