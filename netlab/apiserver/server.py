@@ -24,6 +24,7 @@ from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.extensions.controller import keep as keep_definitions
+from netlab.apiserver.memory import give_back
 from netlab.apiserver.patience import end_slow, too_slow
 from netlab.apiserver.pki import Pki
 from netlab.apiserver.quick import QuickConnection
@@ -64,6 +65,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     housekeeping = [loop.create_task(_forget_history(api)), loop.create_task(keep(api))]
     housekeeping.append(loop.create_task(keep_definitions(api)))
     housekeeping.append(loop.create_task(end_slow(server.http, config)))
+    housekeeping.append(loop.create_task(give_back(server.http)))
     housekeeping.append(loop.create_task(keep_services(api)))
     try:
         ready()
@@ -156,7 +158,7 @@ class Server:
                     request.body = await _read_body(http)
             except TimeoutError:
                 return Ready(error_response(too_slow()), http)
-            except (ClientPayloadError, HttpProcessingError) as error:
+            except (ClientPayloadError, HttpProcessingError, ConnectionError) as error:
                 return Ready(error_response(errors.bad_request(f"error reading the body: {error}")), http)
             except errors.StatusError as error:
                 return Ready(error_response(error), http)
@@ -195,6 +197,8 @@ async def _read_body(http: web.BaseRequest) -> bytes:
     length = http.content_length
     if length is not None and length > MAX_BODY:
         raise errors.request_too_large(MAX_BODY)
+    if http.headers.get("Expect", "").lower() == "100-continue" and http.transport is not None:
+        http.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     parts: list[bytes] = []
     size = 0
     async for part in http.content.iter_any():
