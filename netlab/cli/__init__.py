@@ -28,6 +28,8 @@ _VERBS = {
     "mininet": "access",
     "capture": "capture",
     "proxy-mode": "services",
+    "conntrack": "services",
+    "explain": "services",
     "image": "image",
     "lab": "lessons",
 }

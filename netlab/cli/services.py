@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 import click
 
+from netlab.api.types import Obj
 from netlab.cli.common import output_option, print_json, print_table, this_lab
+
+if TYPE_CHECKING:
+    from netlab.sandbox.paths import LabPaths
+    from netlab.trace import connections
 
 EXTERNAL = """\
 The proxy of {nodes} has left, and its rules with it. A real kube-proxy takes its place, with any of its modes:
@@ -64,3 +74,126 @@ def _details(one: dict[str, object]) -> str:
     if one["mode"] != "ipvs":
         return ""
     return f"scheduler {one['scheduler']}" + (", strict ARP" if one["strict_arp"] else "")
+
+
+@click.command(
+    "conntrack",
+    epilog="Example: klab conntrack --service web     klab conntrack --pod default/client --watch -o json",
+)
+@click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; may be given several times.")
+@click.option("--pod", metavar="[NAMESPACE/]NAME", help="Only connections of this pod.")
+@click.option("--service", metavar="[NAMESPACE/]NAME[:PORT]", help="Only connections to this Service.")
+@click.option("--watch", is_flag=True, help="Not what is there, but what begins, changes and ends, until Ctrl-C.")
+@output_option
+@click.pass_context
+def conntrack_command(
+    ctx: click.Context, nodes: tuple[str, ...], pod: str | None, service: str | None, watch: bool, output: str
+) -> None:
+    """Tracked connections of the nodes, with pod and Service names for the addresses.
+
+    TO is where the client sent it; ANSWERED BY is who really answers, "=" where nothing was translated; SEEN AS is the
+    client's address as the other side sees it, "=" where it is the client's own.
+    """
+    from netlab.lab import looking, proxymodes
+    from netlab.topology import load
+    from netlab.trace import connections
+
+    paths = this_lab(ctx)
+    wanted = proxymodes.check_nodes(load(paths.topology), nodes)
+    known = connections.names(*looking.objects(paths, ("v1", "services"), ("v1", "pods"), ("v1", "nodes")))
+
+    def is_wanted(entry: connections.Named) -> bool:
+        return (pod is None or connections.about_pod(entry, _qualified(pod))) and (
+            service is None or connections.about_service(entry, _qualified(service))
+        )
+
+    def entries(rows: Iterable[Obj]) -> Iterator[connections.Named]:
+        for row in rows:
+            if "following" not in row:
+                entry = connections.named(connections.connection(str(row.pop("node")), row), known)
+                if is_wanted(entry):
+                    yield entry
+
+    if watch:
+        _watch(entries, paths, wanted, output)
+        return
+    with looking.tables(paths, "conntrack", wanted) as rows:
+        found = sorted(entries(rows), key=connections.row)
+    if output == "json":
+        print_json([connections.to_obj(entry) for entry in found])
+    elif found:
+        print_table(connections.HEADER, [connections.row(entry) for entry in found])
+    else:
+        click.echo("no tracked connections" + (" that match" if pod or service else ""))
+
+
+def _watch(
+    entries: Callable[[Iterable[Obj]], Iterable[connections.Named]],
+    paths: LabPaths,
+    nodes: Sequence[str],
+    output: str,
+) -> None:
+    from netlab.lab import looking
+    from netlab.trace import connections
+
+    with suppress(KeyboardInterrupt), looking.tables(paths, "conntrack-events", nodes) as rows:
+        for entry in entries(rows):
+            if output == "json":
+                click.echo(json.dumps(connections.to_obj(entry)))
+            else:
+                click.echo("   ".join((entry.connection.event.ljust(7), *connections.row(entry))))
+
+
+def _qualified(name: str) -> str:
+    return name if "/" in name else f"default/{name}"
+
+
+@click.command(
+    "explain",
+    epilog="Example: klab explain svc/web     klab explain svc/web:http -n shop --node node1 --mode all",
+)
+@click.argument("service", metavar="svc/NAME[:PORT]")
+@click.option("-n", "--namespace", default="default", show_default=True, help="The Service's namespace.")
+@click.option("--node", metavar="NODE", help="Whose rules; by default the first worker's.")
+@click.option(
+    "--mode",
+    type=click.Choice(["iptables", "ipvs", "nftables", "all"]),
+    help="Which mode's rules; by default the node's own. One that does not run there is computed.",
+)
+@click.option(
+    "--from", "origins", type=click.Choice(["pod", "node", "outside"]), multiple=True, help="Who calls the Service."
+)
+@click.option("--brief", is_flag=True, help="Words and counters, without the rules themselves.")
+@output_option
+@click.pass_context
+def explain_command(
+    ctx: click.Context,
+    service: str,
+    namespace: str,
+    node: str | None,
+    mode: str | None,
+    origins: tuple[str, ...],
+    brief: bool,
+    output: str,
+) -> None:
+    """Follow a client's packet to a Service through a node's rules, to each endpoint.
+
+    Each step says what happens, which rule does it, and how many packets that rule has seen; the end says which share
+    of the connections goes where, and whether they are masqueraded. Steps in parentheses would be for other clients.
+    """
+    from netlab.dataplane.explain import words
+    from netlab.lab import explaining
+
+    paths = this_lab(ctx)
+    found = explaining.explain(paths, service, namespace, node, mode, origins)  # type: ignore[arg-type]
+    if output == "json":
+        print_json({"node": found.node, "explanations": [words.to_obj(one) for one in found.explanations]})
+        return
+    click.echo(f"on node {found.node}, whose proxy mode is {found.mode}")
+    if mode == "all":
+        header, rows = words.comparison(found.explanations)
+        print_table(header, rows)
+    for one in found.explanations:
+        click.echo()
+        for line in words.text(one, found.names, rules=not brief):
+            click.echo(line)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from netlab.kernel import netlink as nl
 from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
+from netlab.kernel.nlsocket import NETLINK_NETFILTER, SOL_NETLINK, NetlinkSocket
 
-CT_GET, CT_DELETE = 0x0101, 0x0102
+CT_NEW, CT_GET, CT_DELETE = 0x0100, 0x0101, 0x0102
+NFNLGRP_NEW, NFNLGRP_UPDATE, NFNLGRP_DESTROY = 1, 2, 3
+NETLINK_ADD_MEMBERSHIP = 1
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_TIMEOUT, CTA_MARK, CTA_ID = 1, 2, 3, 4, 7, 8, 12
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
 CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
@@ -89,6 +93,24 @@ def delete(ns: NetNs, entry: Entry) -> bool:
             return False
         raise KernelError(refusal.errno or errno.EIO, f"conntrack entry {entry}", refusal.detail)
     return True
+
+
+def subscribe(ns: NetNs) -> NetlinkSocket:
+    """A socket of its own on which the namespace tells of connections that begin, change and end (see `events`)."""
+    sock = ns.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    sock.bind((0, 0))
+    for group in (NFNLGRP_NEW, NFNLGRP_UPDATE, NFNLGRP_DESTROY):
+        sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+    return NetlinkSocket(sock)
+
+
+def events(stream: NetlinkSocket) -> Iterator[tuple[str, Entry]]:
+    """What has arrived: ("new", "update" or "destroy", the connection). Never waits."""
+    for message in stream.events():
+        if message.type & 0xFF == CT_DELETE & 0xFF:
+            yield "destroy", _decode(message)
+        elif message.type & 0xFF == CT_NEW & 0xFF:
+            yield ("new" if message.flags & nl.NLM_F_CREATE else "update"), _decode(message)
 
 
 def flush(ns: NetNs, *, proto: int = 0, dst: str = "", dport: int = 0, reply_src: str = "") -> int:

@@ -96,6 +96,25 @@ def expected(kind: str, internal: str, external: str, endpoints: str, caller: st
     return Outcome(every, external == "Cluster" or caller == "node", "DROP")
 
 
+def expected_ipvs(kind: str, internal: str, external: str, endpoints: str, caller: str, address: str) -> Outcome:
+    """Where IPVS mode differs, as upstream's documents and issues have it: a virtual server is the same for whoever
+    calls; under policy Local without a local endpoint it has all endpoints, or, where nothing but the cluster IP leads
+    to the Service, none; without endpoints IPVS refuses by itself, also the node's own calls."""
+    common = expected(kind, internal, external, endpoints, caller, address)
+    if address == "balancer" and kind.endswith("ranges") and caller != "near":
+        return Outcome(frozenset(), otherwise="DROP")
+    every = {"none": frozenset[str](), "both": frozenset({"here", "there"})}.get(endpoints, frozenset({endpoints}))
+    local = external == "Local" if address != "cluster" else internal == "Local"
+    if not local:
+        return common if every else Outcome(every, otherwise="REJECT")
+    reaches = every & {"here"} or every
+    if address == "cluster" and kind == "ClusterIP":
+        reaches = every & {"here"}
+    if not reaches:
+        return Outcome(reaches, otherwise="REJECT")
+    return Outcome(reaches, address == "cluster" and caller != "pod")
+
+
 CELLS = [
     (family, kind, internal, external, endpoints)
     for family, kind, internal, external, endpoints in product(FAMILIES, KINDS, POLICIES, POLICIES, ENDPOINTS)

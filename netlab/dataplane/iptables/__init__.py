@@ -4,13 +4,14 @@
 that a node has once, `program` keeps them all and prints restore text, whole or only what changed. Nothing is run here.
 """
 
-from netlab.dataplane.iptables.parse import Existing, ParseError, Table, parse, parse_rule, scan
+from netlab.dataplane.iptables.parse import Counted, Existing, ParseError, Table, parse, parse_rule, scan
 from netlab.dataplane.iptables.program import LARGE_CLUSTER_ENDPOINTS, IptablesProgram, partial
 from netlab.dataplane.iptables.rules import Rule
 from netlab.dataplane.iptables.service import IptablesConfig, ServiceRules, service_rules
 
 __all__ = [
     "LARGE_CLUSTER_ENDPOINTS",
+    "Counted",
     "Existing",
     "IptablesConfig",
     "IptablesProgram",
