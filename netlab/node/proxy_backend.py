@@ -131,7 +131,8 @@ class NftablesBackend(_Inattentive):
         changes, self._changes = self._changes, []
         transaction = self.program.partial(changes) if not full else None
         if transaction is None:
-            transaction = self.program.full(nftables.parse(await self._kernel.nft_list()))
+            observed = nftables.parse(await self._kernel.nft_list(), self.program.config.ip)
+            transaction = self.program.full(observed)
         for lines in (transaction.apply, transaction.cleanup):
             if lines:
                 await self._kernel.nft(lines)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from netlab.dataplane.iptables import parse_rule
 from netlab.dataplane.iptables.rules import Jump
 from netlab.dataplane.ipvs import ip_sets
-from netlab.dataplane.nftables import NftState
+from netlab.dataplane.nftables import NftState, nft_family
 from netlab.dataplane.services import Family
 from netlab.dataplane.services.stale import Flow
 from netlab.node.proxy_fake_ipvs import FakeIpvs
@@ -87,7 +87,7 @@ class FakeNetfilter:
         self.nft_state = state
 
     async def nft_list(self) -> str:
-        return listing(self.nft_state) if self.nft_state is not None else ""
+        return listing(self.nft_state, nft_family(self.family)) if self.nft_state is not None else ""
 
     async def enable_localhost_node_ports(self) -> bool:
         return self.localhost

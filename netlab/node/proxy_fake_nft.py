@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from netlab.dataplane.nftables import NftState, parse, parse_rule
-from netlab.dataplane.nftables.rules import Chain, Container
+from netlab.dataplane.nftables.rules import Chain, Container, Ip
 from netlab.dataplane.nftables.table import references
 
 _CONTAINER = re.compile(r"add (set|map) (ip6?) kube-proxy (\S+) \{ (.*) \}")
@@ -104,9 +104,9 @@ def check_nft(state: NftState) -> None:
         raise NftRefused(f"no {sorted(orphans)}")
 
 
-def listing(state: NftState) -> str:
+def listing(state: NftState, ip: Ip = "ip") -> str:
     """As `nft list table` prints it."""
-    lines = ["table ip kube-proxy {", '\tcomment "rules for kube-proxy"']
+    lines = [f"table {ip} kube-proxy {{", '\tcomment "rules for kube-proxy"']
     for container in state.containers.values():
         lines += [f"\t{container.kind} {container.name} {{", f"\t\ttype {container.type}"]
         lines += [f"\t\ttimeout {container.timeout}s"] if container.timeout is not None else []

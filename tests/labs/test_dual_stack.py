@@ -81,7 +81,10 @@ class Cluster:
         self.user = user
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        result = self.user.klab("--lab", LAB, "kubectl", *arguments, stdin=stdin)
+        if stdin:
+            result = self.user.klab("--lab", LAB, "kubectl", *arguments, stdin=stdin)
+        else:
+            result = self.user.kubectl(*arguments, lab=LAB)
         assert result.returncode == 0, f"{' '.join(arguments)}: {result.stderr}{result.stdout}"
         return result.stdout
 
