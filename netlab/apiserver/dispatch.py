@@ -11,6 +11,8 @@ from netlab.apiserver import subresources
 from netlab.apiserver.api import Api
 from netlab.apiserver.authn.impersonation import impersonated, needed
 from netlab.apiserver.authz import Action, forbidden
+from netlab.apiserver.extensions.kinds import CustomResource
+from netlab.apiserver.extensions.webhook_conversion import with_conversion
 from netlab.apiserver.nonresource import serve_path
 from netlab.apiserver.operations.create import create
 from netlab.apiserver.operations.delete import delete
@@ -127,6 +129,13 @@ async def _route(api: Api, request: Request) -> Answer:
         raise errors.path_not_found()
     if not _reachable(info, resource):
         raise errors.path_not_found()
+    if isinstance(resource, CustomResource) and resource.conversion is not None:
+        return await with_conversion(api, resource, lambda: _perform(api, request, resource))
+    return await _perform(api, request, resource)
+
+
+async def _perform(api: Api, request: Request, resource: Resource) -> Answer:
+    info = request.info
     if info.subresource:
         return await subresources.serve(api, request, resource)
     if not resource.stored:

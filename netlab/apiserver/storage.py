@@ -14,7 +14,7 @@ from netlab.api.resources import Registry, Resource
 from netlab.api.types import Obj
 from netlab.apiserver.conversion import convert
 from netlab.apiserver.extensions.kinds import CustomResource
-from netlab.apiserver.extensions.values import complete
+from netlab.apiserver.extensions.values import complete, converted
 from netlab.store import Item, key_of
 
 
@@ -50,21 +50,25 @@ class Storage:
         return self._by_resource[resource]
 
 
-def encoder(obj: Obj) -> Callable[[int], bytes]:
-    """Encodes `obj` as a stored value (and sets its resourceVersion) when the revision is known."""
+def encoder(obj: Obj, *, custom: bool = False) -> Callable[[int], bytes]:
+    """Encodes `obj` as a stored value (and sets its resourceVersion) when the revision is known.
+
+    Of custom kinds it says in which version it is: the version that is stored may change.
+    """
 
     def encode(revision: int) -> bytes:
         obj["metadata"]["resourceVersion"] = str(revision)
-        return tail(obj)
+        return tail(obj, versioned=custom)
 
     return encode
 
 
-def tail(obj: Obj) -> bytes:
-    """The object's JSON behind the head, from its metadata on."""
+def tail(obj: Obj, *, versioned: bool = False) -> bytes:
+    """The object's JSON behind the head, from its metadata on; with its apiVersion only if `versioned`."""
     rest = {"metadata": obj["metadata"], **obj}
     rest.pop("kind", None)
-    rest.pop("apiVersion", None)
+    if not versioned:
+        rest.pop("apiVersion", None)
     return orjson.dumps(rest)[1:]
 
 
@@ -95,7 +99,9 @@ def load(item: Item, stored: Stored) -> Obj:
     """A fresh object in its stored version, the caller's to change."""
     loaded: Obj = orjson.loads(head(stored.resource) + item.value)
     if isinstance(stored.resource, CustomResource):
-        # it may have been written under an older schema
+        # it may have been written in another version, or under an older schema
+        if loaded["apiVersion"] != stored.resource.api_version:
+            loaded = converted(loaded, stored.resource)
         complete(loaded, stored.resource)
     return loaded
 

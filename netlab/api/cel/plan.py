@@ -347,9 +347,9 @@ def _decide(frame: Frame, names: tuple[str, ...], items: Items, body: Body, deci
     for values in items:
         _bind(frame, names, values)
         try:
-            found = body(frame)
+            found: Any = body(frame)
             if found is decisive:
-                return decisive
+                return bool(decisive)
             if not isinstance(found, bool):
                 failure = failure or CelError("no such overload")
         except CostExceededError:

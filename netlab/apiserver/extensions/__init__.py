@@ -2,5 +2,5 @@
 
 Everything but `controller` is PURE: definitions and objects go in, resources, objects and findings come out. It follows
 upstream's apiextensions-apiserver. CEL rules are `rules` (the language itself: `netlab.api.cel`), conversion by webhook
-is `netlab.apiserver.hooks.conversion`.
+is `webhook_conversion`.
 """

@@ -33,6 +33,8 @@ class CustomResource(Resource):
     """openAPIV3Schema of this version."""
     has_status: bool = False
     scale: Obj | None = None
+    conversion: Obj | None = field(default=None, repr=False)
+    """The webhook that converts between versions, where there is one."""
     stored_as: CustomResource | None = None
     """The version that is stored, where it is not this one."""
 
@@ -94,8 +96,14 @@ def _resource(definition: Obj, version: Obj, stored: CustomResource | None = Non
         schema=(version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True},
         has_status="status" in subresources,
         scale=subresources.get("scale"),
+        conversion=_conversion(spec),
         stored_as=stored,
     )
+
+
+def _conversion(spec: Obj) -> Obj | None:
+    given = spec.get("conversion") or {}
+    return given.get("webhook") if given.get("strategy") == "Webhook" and len(spec["versions"]) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from netlab.api import errors
 from netlab.api.types import Obj
 from netlab.apiserver.extensions.kinds import CustomResource
+from netlab.apiserver.extensions.webhook_conversion import known
 
 _META = ("apiVersion", "kind", "metadata")
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -38,8 +39,11 @@ def admit(obj: Obj, resource: CustomResource, strictness: str) -> list[str]:
 
 
 def converted(obj: Obj, target: CustomResource) -> Obj:
-    """Conversion strategy None: another apiVersion, and only what the other version knows."""
-    found = deepcopy(obj)
+    """An object in another version: by the kind's webhook, or (strategy None) by another apiVersion alone.
+
+    Either way only what the other version knows is left. Raises NotConvertedError where the webhook was not asked yet.
+    """
+    found = deepcopy(obj) if target.conversion is None else known(obj, target)
     found["apiVersion"] = target.api_version
     _prune(found, target.schema, "", [], root=True)
     return found

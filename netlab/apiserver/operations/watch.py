@@ -9,11 +9,12 @@ import contextlib
 from netlab.api import errors
 from netlab.api.resources import Resource
 from netlab.apiserver.api import Api
+from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.operations.list_ import select
 from netlab.apiserver.operations.options import flag, revision, timeout_seconds
 from netlab.apiserver.representation import accept
 from netlab.apiserver.selection import Selection, parse
-from netlab.apiserver.storage import Stored
+from netlab.apiserver.storage import Stored, value_for
 from netlab.apiserver.watching import Channel, Frames
 from netlab.apiserver.watching.channel import EventType
 from netlab.apiserver.watching.shows import chosen, opening
@@ -35,6 +36,11 @@ async def watch(api: Api, request: Request, resource: Resource) -> Answer:
     shows = chosen(*wish), opening(*wish)
     seconds = timeout_seconds(request, api.config.min_request_timeout)
     bookmarks = flag(request, "allowWatchBookmarks")
+
+    if isinstance(resource, CustomResource) and resource.conversion is not None:
+        # here the webhook can be waited for; what is written from now on comes converted
+        for item in select(api, api.stored(resource), selection).items:
+            value_for(item, api.stored(resource), resource)
 
     async def run(sink: Sink) -> None:
         watcher = _Watcher(api, api.stored(resource), selection, shows, sink, bookmarks)

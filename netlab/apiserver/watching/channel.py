@@ -2,6 +2,7 @@
 
 from typing import Literal, Protocol
 
+from netlab.apiserver.extensions.webhook_conversion import NotConvertedError
 from netlab.apiserver.selection import Selection
 from netlab.apiserver.storage import Stored, whole
 from netlab.apiserver.wire import frames
@@ -69,7 +70,14 @@ class Channel:
         return frames.chunk(frames.event_line(kind, value))
 
     def collect(self, event: Event) -> None:
-        frame = self.frame(event)
+        try:
+            frame = self.frame(event)
+        except NotConvertedError:
+            # nobody can be shown this event: they begin anew, and hear what is wrong
+            self._pending = []
+            for sink in list(self.sinks):
+                sink.abort()
+            return
         if frame is not None:
             self._pending.append(frame)
 
