@@ -6,13 +6,15 @@ import json
 
 import pytest
 
+from tests.labs import watch
 from tests.labs.tools import User
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_every_step_is_as_expected(anyone: User, machine_unchanged: dict[str, str]) -> None:
-    result = anyone.script(str(anyone.source / "scripts" / "demo.py"), "--name", "shown")
+    with watch.nothing_of_a_lab():
+        result = anyone.script(str(anyone.source / "scripts" / "demo.py"), "--name", "shown")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr
     assert "All 8 steps as expected" in result.stdout
     assert json.loads(anyone.klab("ls", "-o", "json").stdout) == []
