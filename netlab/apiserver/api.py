@@ -12,9 +12,11 @@ from netlab.apiserver.admission import Admission
 from netlab.apiserver.admission.dynamic import Dynamic
 from netlab.apiserver.aggregation.remotes import Remotes
 from netlab.apiserver.allocation import Allocation
+from netlab.apiserver.audit import Auditor
 from netlab.apiserver.authn import Authenticator
 from netlab.apiserver.authz import Authorizer
 from netlab.apiserver.config import ApiServerConfig
+from netlab.apiserver.flow import FlowControl
 from netlab.apiserver.listing import ListCache
 from netlab.apiserver.pki import Pki
 from netlab.apiserver.storage import Storage, Stored, encoder, load, shared
@@ -38,6 +40,7 @@ class Api:
     authenticator: Authenticator
     authorizer: Authorizer
     lists: ListCache
+    auditor: Auditor | None = None
     registry: Registry = BUILTIN
     remotes: Remotes = field(default_factory=Remotes)
     dynamic: Dynamic = field(default_factory=Dynamic)
@@ -47,6 +50,10 @@ class Api:
     """Short lists that `read_all` gave, each with the revision of its collection's last change."""
     requests: Counter[tuple[str, str, str, str, str, int]] = field(default_factory=Counter)
     """Answers given so far by (verb, group, version, resource, subresource, code)."""
+    flow: FlowControl = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flow = FlowControl(self, self.store, self.config.seats)
 
     def stored(self, resource: Resource) -> Stored:
         return self.storage.of(resource)

@@ -6,6 +6,7 @@ from netlab.apiserver.admission.plugins import PLUGINS
 from netlab.apiserver.aggregation.keeper import follow as follow_services
 from netlab.apiserver.allocation import Allocation
 from netlab.apiserver.api import Api
+from netlab.apiserver.audit import open_auditor
 from netlab.apiserver.authn import Authenticator
 from netlab.apiserver.authn.tokens import ServiceAccountTokens
 from netlab.apiserver.authz import Authorizer
@@ -52,8 +53,9 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
         lists=ListCache(store),
         admission=Admission(PLUGINS),
         allocation=Allocation(config.service_cidr, config.node_port_range),
-        authenticator=Authenticator(tokens, config.static_tokens, anonymous=config.anonymous),
+        authenticator=Authenticator(tokens, config.static_tokens, anonymous=config.anonymous, file=config.token_file),
         authorizer=Authorizer(AlwaysAllow()),
+        auditor=open_auditor(config.audit_policy, config.audit_log),
     )
     api.authorizer = Authorizer(*_modes(api))
     services = api.stored(get("v1", "Service"))

@@ -44,6 +44,13 @@ class ApiServerConfig:
     """How long pods tolerate a node that is not ready or unreachable, unless they say otherwise."""
     static_tokens: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     """Bearer token → (user, groups)."""
+    token_file: Path | None = None
+    """More of them, as upstream's --token-auth-file; it need not be there."""
+    audit_policy: Path | None = None
+    """An audit.k8s.io/v1 Policy; without the file there is no audit log."""
+    audit_log: Path | None = None
+    seats: int = 600
+    """Requests that may be worked on at a time, shared out to the priority levels."""
 
     @property
     def store_path(self) -> Path:

@@ -9,10 +9,11 @@ from netlab.api.errors import StatusError
 from netlab.api.resources import Resource
 from netlab.apiserver import subresources
 from netlab.apiserver.api import Api
-from netlab.apiserver.authn.impersonation import impersonated, needed
+from netlab.apiserver.authn.impersonation import asked, impersonated, needed
 from netlab.apiserver.authz import Action, forbidden
 from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.extensions.webhook_conversion import with_conversion
+from netlab.apiserver.flow.control import Rejected, Way, rejection
 from netlab.apiserver.nonresource import serve_path
 from netlab.apiserver.operations.create import create
 from netlab.apiserver.operations.delete import delete
@@ -22,8 +23,9 @@ from netlab.apiserver.operations.list_ import list_
 from netlab.apiserver.operations.patch import patch
 from netlab.apiserver.operations.update import update
 from netlab.apiserver.operations.watch import watch
-from netlab.apiserver.wire.message import Answer, Request, Response, User, error_response
+from netlab.apiserver.wire.message import Answer, Request, Response, Sink, Streaming, User, error_response
 from netlab.apiserver.wire.path import RequestInfo
+from netlab.apiserver.wire.pretty import prettify, wants_pretty
 
 log = logging.getLogger("netlab.apiserver")
 
@@ -45,19 +47,77 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
     """Never raises (but for cancellation): every failure is an answer."""
     try:
         user = api.authenticator.authenticate(api, der, request.headers.get("authorization", ""))
+        if api.auditor is not None:
+            request.audit = api.auditor.begin(request, user)
         if user is None:
+            if request.audit is not None:
+                request.audit.refused_login()
             raise errors.unauthorized()
         request.user = _acting_as(api, request, user)
-        authorize(api, request)
-        found = await _route(api, request)
+        way = api.flow.way(request)
+        if way is None:
+            authorize(api, request)
+            found = await _route(api, request)
+        else:
+            found = await _seated(api, request, way)
     except StatusError as error:
         found = error_response(error)
     except Exception as error:
         found = error_response(_unforeseen(request, error))
     if isinstance(found, Response) and request.warnings:
         found.headers["Warning"] = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
+    if isinstance(found, Response) and wants_pretty(request):
+        prettify(found)
     info, code = request.info, found.code if isinstance(found, Response) else 200
     api.requests[info.verb, info.group, info.version, info.resource, info.subresource, code] += 1
+    return found if api.auditor is None else _audited(request, found)
+
+
+async def _seated(api: Api, request: Request, way: Way) -> Answer:
+    """Answer with a seat of the request's priority level: at once where one is free, else when its turn comes."""
+    level = way.level
+    if not level.take():
+        try:
+            await api.flow.wait(way)
+        except Rejected:
+            refused = rejection()
+            refused.headers.update(way.headers)
+            return refused
+    try:
+        authorize(api, request)
+        found = await _route(api, request)
+    except StatusError as error:
+        found = error_response(error)
+    except Exception as error:
+        found = error_response(_unforeseen(request, error))
+    finally:
+        level.leave()
+    if isinstance(found, Response):
+        found.headers.update(way.headers)
+    return found
+
+
+def _audited(request: Request, found: Answer) -> Answer:
+    """Tell how the request ended, or that it lasts and later how it ended."""
+    record = request.audit
+    if isinstance(found, Response):
+        found.headers["Audit-Id"] = request.audit_id
+    if record is None:
+        return found
+    if isinstance(found, Streaming):
+        run = found.run
+
+        async def told(sink: Sink) -> None:
+            record.started()
+            try:
+                await run(sink)
+            finally:
+                record.complete(found)
+
+        return Streaming(told, found.content_type)
+    if not isinstance(found, Response):
+        record.started()
+    record.complete(found)
     return found
 
 
@@ -74,7 +134,7 @@ def _unforeseen(request: Request, error: Exception) -> StatusError:
 
 def _acting_as(api: Api, request: Request, user: User) -> User:
     """The user, or whom they may and want to impersonate."""
-    if "impersonate-user" not in request.headers and "impersonate-group" not in request.headers:
+    if not asked(request.headers):
         return user
     groups = [group for group in request.headers.get("impersonate-group", "").split("\n") if group]
     other = impersonated(request.headers, groups)
@@ -84,6 +144,8 @@ def _acting_as(api: Api, request: Request, user: User) -> User:
         decision = api.authorizer.decide(user, action)
         if not decision.allowed:
             raise forbidden(user.name, action, decision.reason)
+    if request.audit is not None:
+        request.audit.impersonated = other
     return other
 
 
@@ -99,6 +161,8 @@ def authorize(api: Api, request: Request) -> None:
             name = dict(fields).get("metadata.name", "")
         action = Action(info.verb, info.group, info.resource, info.subresource, info.namespace, name, info.path, fields)
     decision = api.authorizer.decide(user, action)
+    if request.audit is not None:
+        request.audit.decided(decision.allowed, decision.reason)
     if decision.allowed:
         return
     if not info.is_resource:

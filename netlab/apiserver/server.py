@@ -24,6 +24,7 @@ from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.extensions.controller import keep as keep_definitions
+from netlab.apiserver.late import make_late
 from netlab.apiserver.memory import give_back
 from netlab.apiserver.patience import end_slow, too_slow
 from netlab.apiserver.pki import Pki
@@ -67,6 +68,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     housekeeping.append(loop.create_task(end_slow(server.http, config)))
     housekeeping.append(loop.create_task(give_back(server.http)))
     housekeeping.append(loop.create_task(keep_services(api)))
+    housekeeping.append(loop.create_task(make_late(api)))
     try:
         ready()
         await ending.wait()
@@ -78,6 +80,8 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
         server.http.end_streams()
         await server.http.shutdown(1.0)
         await api.dynamic.close()
+        if api.auditor is not None:
+            api.auditor.file.flush()
         await api.store.close()
 
 
@@ -135,6 +139,8 @@ class Server:
         watching = head.method == "GET" and head.query.get("watch", "") not in ("", "0", "false")
         info = parse(head.method, head.path, watching)
         request = Request(info, head.method, head.query, head.raw_query, head.headers, body)
+        if self.api.auditor is not None:
+            request.source = _peer(connection)
         der = connection.peer_certificate() if isinstance(connection, Connection) else None
         return await answer(self.api, request, der)
 
@@ -146,6 +152,8 @@ class Server:
         info = parse(http.method, http.path, watching)
         request = Request(info, http.method, query, raw_query, _headers(http))
         connection = http.protocol
+        if self.api.auditor is not None:
+            request.source = _peer(connection)
         known = None
         if isinstance(connection, Connection):
             connection.waiting_since, known = None, connection.found()
@@ -172,12 +180,22 @@ class Server:
         return await hand_on(http, found, self.kubelet_tls)
 
 
+def _peer(connection: web.RequestHandler) -> str:
+    """The client's address."""
+    transport = connection.transport
+    name = transport.get_extra_info("peername") if transport is not None else None
+    return str(name[0]) if name else ""
+
+
 def _headers(http: web.BaseRequest) -> Mapping[str, str]:
-    """aiohttp's own map, which does not mind case; the one header that is repeated gets a line for each value."""
+    """aiohttp's own map, which does not mind case; the headers that are repeated get a line for each value."""
     if "Impersonate-User" not in http.headers and "Impersonate-Group" not in http.headers:
         return http.headers
-    found = {name.lower(): value for name, value in http.headers.items()}
-    found["impersonate-group"] = "\n".join(http.headers.getall("Impersonate-Group", ()))
+    found: dict[str, str] = {}
+    for name, value in http.headers.items():
+        key = name.lower()
+        repeated = key in found and key.startswith("impersonate-")
+        found[key] = f"{found[key]}\n{value}" if repeated else value
     return found
 
 

@@ -50,6 +50,8 @@ CONTROLLERS: dict[str, str] = {
     "resourcequota": "netlab.controllers.resourcequota:ResourceQuotaController",
     "csrapproving": "netlab.controllers.csr_approving:CsrApprovingController",
     "csrcleaner": "netlab.controllers.csr_cleaner:CsrCleaner",
+    "bootstrapsigner": "netlab.controllers.bootstrap_tokens:BootstrapSigner",
+    "tokencleaner": "netlab.controllers.bootstrap_tokens:TokenCleaner",
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
 }
 """Upstream's names, in the order in which a starting cluster needs them."""

@@ -56,9 +56,7 @@ REPLACEABLE = ("scheduler", "controller-manager", "metrics-server")
 """What `klab up --without` can leave out, so that something else takes its place."""
 
 
-def specs(
-    paths: LabPaths, topology: Topology, upstream_timing: bool, without: Sequence[str] = ()
-) -> list[ProcessSpec]:
+def specs(paths: LabPaths, topology: Topology, upstream_timing: bool, without: Sequence[str] = ()) -> list[ProcessSpec]:
     """The components in the order in which they are started; the first is the API server, the last the add-ons."""
     control_plane = topology.control_planes[0].name
     args = (paths.name, str(paths.state), str(paths.runtime), upstream_timing)
@@ -151,6 +149,9 @@ def apiserver(name: str, state: str, runtime: str, upstream_timing: bool) -> Non
         cluster_name=topology.name,
         server_names=names,
         default_toleration_seconds=int(_timing(upstream_timing).default_toleration),
+        token_file=paths.state / "tokens.csv",
+        audit_policy=paths.state / "audit-policy.yaml",
+        audit_log=paths.logs / "audit.log",
     )
     _run(serve(config, ready=announce("apiserver")))
 

@@ -1,20 +1,28 @@
 """The chain of ways to say who one is: certificate, then token, then anonymous."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from netlab.apiserver.authn.bootstrap import bootstrap_user
 from netlab.apiserver.authn.certificates import AUTHENTICATED, user_of
+from netlab.apiserver.authn.token_file import TokenFile
 from netlab.apiserver.authn.tokens import Reader, ServiceAccountTokens
 from netlab.apiserver.wire.message import ANONYMOUS, User
 
 
 class Authenticator:
-    """`static` are bearer tokens that somebody wrote down: token → (user, groups)."""
+    """`static` are bearer tokens that somebody wrote down: token → (user, groups); `file` holds more of them."""
 
     def __init__(
-        self, tokens: ServiceAccountTokens, static: Mapping[str, tuple[str, tuple[str, ...]]], *, anonymous: bool
+        self,
+        tokens: ServiceAccountTokens,
+        static: Mapping[str, tuple[str, tuple[str, ...]]],
+        *,
+        anonymous: bool,
+        file: Path | None = None,
     ) -> None:
-        self.tokens, self._anonymous = tokens, anonymous
-        self._static = {token: User(name, (*groups, AUTHENTICATED)) for token, (name, groups) in static.items()}
+        self.tokens, self._static, self._anonymous = tokens, static, anonymous
+        self._file = TokenFile(file) if file is not None else None
 
     def authenticate(self, reader: Reader, der: bytes | None, authorization: str) -> User | None:
         """None means 401: nobody, or credentials that are not good (which never fall back to anonymous)."""
@@ -32,5 +40,12 @@ class Authenticator:
         """The token's user and the audiences that it is good for; None when it is not good."""
         static = self._static.get(token)
         if static is not None:
-            return static, list(audiences)
-        return self.tokens.user(token, reader, audiences)
+            name, groups = static
+            return User(name, (*groups, AUTHENTICATED)), list(audiences)
+        if token.count(".") == 2:
+            found = self.tokens.user(token, reader, audiences)
+            if found is not None:
+                return found
+        user = self._file.user(token) if self._file is not None else None
+        user = user or bootstrap_user(token, reader, self.tokens.now())
+        return (user, list(audiences)) if user is not None else None

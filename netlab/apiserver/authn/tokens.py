@@ -1,6 +1,7 @@
 """Service account tokens: JWTs that the server signs for a bound object and later recognises (KEP-1205).
 
-A token is good while its account exists with the same uid, and the pod, secret or node that it is bound to does too.
+A token is good while its account exists with the same uid, and the pod, secret or node that it is bound to does too;
+for a minute after their deletion began they still count as there.
 Source followed: pkg/serviceaccount (claims.go, jwt.go).
 """
 
@@ -15,6 +16,7 @@ from netlab.apiserver.authn.certificates import AUTHENTICATED
 from netlab.apiserver.wire.message import User
 
 MAX_CACHED = 4096
+_LEEWAY = 60.0
 _PREFIX = "authentication.kubernetes.io/"
 _BOUND = {"pod": "Pod", "secret": "Secret", "node": "Node"}
 
@@ -40,8 +42,15 @@ class ServiceAccountTokens:
         self._key, self._public, self.issuer, self._clock = key, public, issuer, clock
         self._verified: dict[str, Claims] = {}
 
-    def sign(self, account: Obj, audiences: Sequence[str], seconds: int, bound: Obj | None) -> str:
-        """A token for a ServiceAccount object, bound to `bound` (a Pod, Secret or Node object) if given."""
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def sign(
+        self, account: Obj, audiences: Sequence[str], seconds: int, bound: Obj | None, node: Obj | None = None
+    ) -> str:
+        """A token for a ServiceAccount object, bound to `bound` (a Pod, Secret or Node object) if given; `node` is the
+        Node of a pod, where there is one."""
         import jwt
 
         now = int(self._clock())
@@ -49,9 +58,9 @@ class ServiceAccountTokens:
         private: Obj = {"namespace": namespace, "serviceaccount": {"name": name, "uid": meta.uid(account)}}
         if bound is not None:
             private[bound["kind"].lower()] = {"name": meta.name(bound), "uid": meta.uid(bound)}
-            node = meta.get(bound, "spec", "nodeName")
-            if node and bound["kind"] == "Pod":
-                private["node"] = {"name": node}
+            name_of_node = meta.get(bound, "spec", "nodeName")
+            if name_of_node and bound["kind"] == "Pod":
+                private["node"] = {"name": name_of_node, **({"uid": meta.uid(node)} if node is not None else {})}
         claims = {
             "aud": list(audiences) or [self.issuer],
             "exp": now + seconds,
@@ -71,7 +80,7 @@ class ServiceAccountTokens:
             return None
         wanted = tuple(audiences) or (self.issuer,)
         good = [audience for audience in wanted if audience in claims.audiences]
-        if not good or not _alive(claims.private, reader):
+        if not good or not _alive(claims.private, reader, self._clock()):
             return None
         return _user(claims), good
 
@@ -99,23 +108,28 @@ class ServiceAccountTokens:
         return claims
 
 
-def _alive(private: Obj, reader: Reader) -> bool:
+def _alive(private: Obj, reader: Reader, now: float) -> bool:
     namespace = str(private.get("namespace", ""))
     account = private.get("serviceaccount") or {}
-    if not _same(reader.read("v1", "ServiceAccount", namespace, str(account.get("name", ""))), account):
+    if not _same(reader.read("v1", "ServiceAccount", namespace, str(account.get("name", ""))), account, now):
         return False
     for claim, kind in _BOUND.items():
         bound = private.get(claim)
         if bound is None or not bound.get("uid"):
             continue
+        if claim == "node" and ("pod" in private or "secret" in private):
+            continue  # told, not bound to
         where = "" if kind == "Node" else namespace
-        if not _same(reader.read("v1", kind, where, str(bound.get("name", ""))), bound):
+        if not _same(reader.read("v1", kind, where, str(bound.get("name", ""))), bound, now):
             return False
     return True
 
 
-def _same(obj: Obj | None, claim: Obj) -> bool:
-    return obj is not None and meta.uid(obj) == claim.get("uid")
+def _same(obj: Obj | None, claim: Obj, now: float) -> bool:
+    if obj is None or meta.uid(obj) != claim.get("uid"):
+        return False
+    ends = obj["metadata"].get("deletionTimestamp")
+    return not ends or meta.parse_time(ends) >= now - _LEEWAY
 
 
 def _user(claims: Claims) -> User:

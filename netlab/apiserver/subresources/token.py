@@ -5,7 +5,7 @@ from netlab.api.resources import Resource, get
 from netlab.api.types import Obj
 from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
-from netlab.apiserver.body import decode_loose
+from netlab.apiserver.body import decode_of
 from netlab.apiserver.storage import load
 from netlab.apiserver.wire.message import Answer, Request, json_response
 
@@ -14,7 +14,7 @@ _LONGEST = 1 << 32
 
 
 async def create(api: Api, request: Request, resource: Resource) -> Answer:
-    body, info = decode_loose(request), request.info
+    body, info = decode_of(request, "authentication.k8s.io/v1", "TokenRequest"), request.info
     stored = api.stored(resource)
     item = api.store.get(stored.key(info.namespace, info.name))
     if item is None:
@@ -29,7 +29,7 @@ async def create(api: Api, request: Request, resource: Resource) -> Answer:
     bound = _bound(api, info.namespace, spec.get("boundObjectRef"))
     tokens = api.authenticator.tokens
     audiences = spec.get("audiences") or [tokens.issuer]
-    token = tokens.sign(account, audiences, seconds, bound)
+    token = tokens.sign(account, audiences, seconds, bound, _node_of(api, bound))
     expires = meta.rfc3339(int(api.clock()) + seconds)
     answer: Obj = {
         "kind": "TokenRequest",
@@ -43,6 +43,12 @@ async def create(api: Api, request: Request, resource: Resource) -> Answer:
         "status": {"token": token, "expirationTimestamp": expires},
     }
     return json_response(answer, 201)
+
+
+def _node_of(api: Api, bound: Obj | None) -> Obj | None:
+    """The Node of the pod that a token is bound to."""
+    name = meta.get(bound, "spec", "nodeName") if bound is not None and bound.get("kind") == "Pod" else None
+    return api.read("v1", "Node", "", str(name)) if name else None
 
 
 def _check(seconds: int) -> None:

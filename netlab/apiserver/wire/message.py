@@ -52,6 +52,11 @@ class Request:
     body: bytes = b""
     user: User = ANONYMOUS
     warnings: list[str] = field(default_factory=list)
+    source: str = ""
+    """The peer's address; filled in where there is an audit log."""
+    audit_id: str = ""
+    audit: Any = None
+    """The request's `netlab.apiserver.audit.Record`, where the audit policy wants one."""
 
 
 @dataclass(slots=True)
