@@ -70,7 +70,9 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
         click.echo(f"lab '{paths.name}' ({status['state']}) — API {record.api_url} — {pods} pods")
         if status["error"]:
             click.echo(f"error: {status['error']}")
-        print_table(("NODE", "ROLE", "ADDRESS"), [(n.name, n.role, topology.node_ip(n.name)) for n in topology.nodes])
+        print_table(
+            ("NODE", "ROLE", "ADDRESS"), [(n.name, n.role, " ".join(topology.node_ips(n.name))) for n in topology.nodes]
+        )
         click.echo()
         print_table(
             ("COMPONENT", "STATE", "PID", "STARTS"),

@@ -103,8 +103,10 @@ def _print_summary(started: Started) -> None:
     topology = started.topology
     seconds = max((phase["seconds"] for phase in started.phases), default=0.0)
     click.echo(f"Lab '{started.paths.name}' is up after {seconds:.1f} s: Kubernetes at {started.record.api_url}")
-    shown: list[tuple[str, str, str]] = [(node.name, node.role, topology.node_ip(node.name)) for node in topology.nodes]
-    shown += [(host.name, "host", topology.node_ip(host.name)) for host in topology.hosts]
+    shown: list[tuple[str, str, str]] = [
+        (node.name, node.role, "  ".join(topology.node_ips(node.name))) for node in topology.nodes
+    ]
+    shown += [(host.name, "host", "  ".join(topology.node_ips(host.name))) for host in topology.hosts]
     for name, role, address in shown[:12]:
         click.echo(f"  {name:<16} {role:<14} {address}")
     if len(shown) > 12:

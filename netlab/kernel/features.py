@@ -152,6 +152,20 @@ def _iptables(program: str, rule: str = "-A POSTROUTING -j MASQUERADE") -> Calla
     return test
 
 
+def _ipv6(ns: NetNs) -> str:
+    try:
+        return _sysctl("net/ipv6/conf/all/forwarding")(ns)
+    except FileNotFoundError:
+        raise _Missing("the kernel has no IPv6") from None
+
+
+def _ip6tables(ns: NetNs) -> str:
+    """By the back end that iptables has here: the two must agree."""
+    if has("iptables_legacy"):
+        return _iptables("ip6tables-legacy")(ns)
+    return _iptables("ip6tables-nft")(ns)
+
+
 def _nft(ns: NetNs) -> str:
     table = "table ip probe { chain c { type nat hook postrouting priority 100; masquerade; }; }"
     _run(ns, "nft", "-f", "-", text=table)
@@ -250,6 +264,12 @@ _TABLE: Mapping[str, _Row] = {
         "install iptables; modprobe iptable_nat iptable_filter (or use iptables_nft)",
     ),
     "iptables_nft": _Row(_iptables("iptables-nft"), "proxy mode iptables", "install iptables; modprobe nft_compat"),
+    "ipv6": _Row(_ipv6, "dual-stack and IPv6 clusters", "boot without ipv6.disable=1"),
+    "ip6tables": _Row(
+        _ip6tables,
+        "Services and masquerading of IPv6",
+        "install iptables; modprobe ip6table_nat ip6table_filter (or nft_compat)",
+    ),
     "random_fully": _Row(
         _iptables("iptables", "-A POSTROUTING -j MASQUERADE --random-fully"),
         "masquerading that spreads source ports",

@@ -7,7 +7,8 @@ dealt out in the order in which a fresh cluster's nodes get them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network
+from dataclasses import replace
+from ipaddress import ip_network
 
 from netlab.dataplane.iptables.base import NAT_CHAINS, filter_chains
 from netlab.dataplane.iptables.program import IptablesProgram
@@ -18,7 +19,7 @@ from netlab.dataplane.nodes import NodeNet
 from netlab.dataplane.overlay import node_network
 from netlab.dataplane.underlay import shaping, underlay
 from netlab.lab.lifecycle import UpOptions, choose
-from netlab.topology.model import Attachment, Topology
+from netlab.topology.model import Attachment, Topology, family_of
 
 
 def plan_text(options: UpOptions) -> str:
@@ -30,28 +31,36 @@ def plan_text(options: UpOptions) -> str:
         lines += ["", *_machine(topology, name, state)]
     nets = node_nets(topology)
     for net in nets:
-        lines += ["", f"# {net.name}: pod network {net.pod_cidr} ({net.backend})"]
+        cidrs = ", ".join(one.pod_cidr for one in net.families)
+        lines += ["", f"# {net.name}: pod network {cidrs} ({net.backend})"]
         lines.append(str(node_network(net, [peer for peer in nets if peer.name != net.name])))
-        lines += ["", f"# {net.name}: iptables-save"]
-        lines += _iptables(topology, net)
+        for one, cidr in zip(net.families, topology.cluster.pod_cidrs, strict=True):
+            lines += ["", f"# {net.name}: {'ip6tables' if one.is_ipv6 else 'iptables'}-save"]
+            lines += _iptables(topology, one, cidr)
     return "\n".join(lines) + "\n"
 
 
 def node_nets(topology: Topology) -> list[NodeNet]:
     """The nodes as a fresh cluster would number them."""
     cluster = topology.cluster
-    subnets = IPv4Network(cluster.pod_cidr).subnets(new_prefix=cluster.node_prefix)
-    return [
-        NodeNet(
-            name=node.name,
-            pod_cidr=str(subnet),
-            node_ip=topology.node_ip(node.name),
-            underlay_if=topology.underlay_if(node.name),
-            mtu=_mtu(topology, node.name),
-            backend=cluster.overlay,
+    subnets = zip(
+        *(ip_network(cidr).subnets(new_prefix=cluster.prefix_of(cidr)) for cidr in cluster.pod_cidrs), strict=False
+    )
+    found = []
+    for node, own in zip(topology.nodes, subnets, strict=False):
+        first, *second = (
+            NodeNet(
+                name=node.name,
+                pod_cidr=str(subnet),
+                node_ip=ip,
+                underlay_if=topology.underlay_if(node.name),
+                mtu=_mtu(topology, node.name),
+                backend=cluster.overlay,
+            )
+            for subnet, ip in zip(own, topology.node_ips(node.name), strict=True)
         )
-        for node, subnet in zip(topology.nodes, subnets, strict=False)
-    ]
+        found.append(replace(first, second=second[0]) if second else first)
+    return found
 
 
 def _mtu(topology: Topology, node: str) -> int:
@@ -101,11 +110,11 @@ def _machine(topology: Topology, name: str, state: NodeState) -> Iterator[str]:
         yield from entry.commands("add")
 
 
-def _iptables(topology: Topology, net: NodeNet) -> Iterator[str]:
+def _iptables(topology: Topology, net: NodeNet, cluster_cidr: str) -> Iterator[str]:
     """The rules of a node before its first Service: the overlay's and kube-proxy's own."""
     cluster = topology.cluster
-    flannel = (*masquerade_rules(net.pod_cidr, cluster.pod_cidr), *forward_rules(cluster.pod_cidr))
-    config = IptablesConfig(node_ip=net.node_ip, cluster_cidr=cluster.pod_cidr)
+    flannel = (*masquerade_rules(net.pod_cidr, cluster_cidr), *forward_rules(cluster_cidr))
+    config = IptablesConfig(node_ip=net.node_ip, cluster_cidr=cluster_cidr, family=family_of(cluster_cidr))
     rules, own = IptablesProgram(config).rules(), {"filter": filter_chains(config), "nat": NAT_CHAINS}
     for table in ("filter", "nat"):
         text = [str(rule) for rule in flannel if rule.table == table]

@@ -23,7 +23,7 @@ def check(topology: Topology) -> None:
     Each feature that it asks for is tried, for this user; a topology that asks for none costs nothing.
     """
     shaped = any(link.needs_netem or link.bandwidth_bps is not None for link in topology.links)
-    if shaped or any(switch.kind == "ovs" for switch in topology.switches):
+    if shaped or "IPv6" in topology.cluster.families or any(switch.kind == "ovs" for switch in topology.switches):
         from netlab.substrate.network import check as check_network
 
         check_network(topology)

@@ -45,6 +45,9 @@ class Spaces:
 
 def check(topology: Topology) -> None:
     """UnsupportedFeature, naming the link or switch, where the kernel lacks what the topology asks for."""
+    if "IPv6" in topology.cluster.families:
+        features.require("ipv6", f"the pod CIDR {topology.cluster.pod_cidr}")
+        features.require("ip6tables", f"the pod CIDR {topology.cluster.pod_cidr}")
     for link in topology.links:
         name = f"the link {link.a.node} - {link.b.node}"
         if link.needs_netem:

@@ -139,7 +139,7 @@ async def dual_service(client: Client, name: str, protocol: str = "TCP", **spec:
 
 
 @asynccontextmanager
-async def running(lab: Lab, client: Client, mode: str) -> AsyncIterator[dict[str, Proxier]]:
+async def running(lab: Lab, client: Client, mode: str) -> AsyncIterator[dict[Family, Proxier]]:
     """A proxier per family, as on a dual-stack node, and everything written."""
     families: tuple[Family, ...] = ("IPv4", "IPv6")
     proxiers = {
@@ -150,7 +150,7 @@ async def running(lab: Lab, client: Client, mode: str) -> AsyncIterator[dict[str
     }
     task = asyncio.create_task(run_all(list(proxiers.values()), client))
 
-    def written(family: str, proxier: Proxier) -> bool:
+    def written(family: Family, proxier: Proxier) -> bool:
         texts = [str(state.choice) for state in proxier.table.states()]
         known = all(any(ip_ in text for text in texts) for ip_ in BACKENDS[family].values())
         return known and not proxier.table.pending and proxier.health.up_to_date(0.0) and proxier.syncs > 0

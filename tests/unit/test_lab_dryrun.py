@@ -11,7 +11,7 @@ from netlab.lab.lifecycle import UpOptions
 from netlab.topology import load
 
 
-@pytest.mark.parametrize("name", ["course", "single", "leaf-spine", "wan", "fattree"])
+@pytest.mark.parametrize("name", ["course", "single", "dual-stack", "leaf-spine", "wan", "fattree"])
 def test_every_machine_and_cable_is_there(name: str) -> None:
     topology, text = load(name), plan_text(UpOptions(name))
     for machine in (*topology.nodes, *topology.hosts, *topology.routers):
