@@ -12,8 +12,10 @@ import contextlib
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from netlab.api.types import Obj
@@ -31,8 +33,16 @@ from netlab.dataplane.services import (
 from netlab.dataplane.services.stale import served
 from netlab.node import proxy_backend
 from netlab.node.proxy_backend import IpvsOptions
-from netlab.node.proxy_health import HEALTHZ_PORT, HealthServers, ProxyHealth, SocketFactory, service_healths
+from netlab.node.proxy_health import (
+    HEALTHZ_PORT,
+    Answer,
+    HealthServers,
+    ProxyHealth,
+    SocketFactory,
+    service_healths,
+)
 from netlab.node.proxy_kernel import NodeKernel, ProxyKernel
+from netlab.node.proxy_metrics import METRICS_PORT, Measured, ProxyMetrics, exposition
 
 if TYPE_CHECKING:
     from netlab.kernel.netns import NetNs
@@ -44,6 +54,7 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 SERVICES = ("v1", "services")
 SLICES = ("discovery.k8s.io/v1", "endpointslices")
 NODES = ("v1", "nodes")
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 Changes = Mapping[str, tuple[dict[ServicePortName, ServiceState], dict[ServicePortName, ServiceState]]]
 
@@ -127,6 +138,13 @@ class Proxier:
         self._node_ip = ""
         self._backend = proxy_backend.make(mode, kernel, cluster_cidr, service_cidr, ipvs or IpvsOptions())
         self._servers = HealthServers(listener(ns, family)) if ns is not None else None
+        self._metrics_server = HealthServers(listener(ns, family, loopback=True)) if ns is not None else None
+        self.mode = mode
+        self.metrics = ProxyMetrics(family)
+        self.peers: tuple[Proxier, ...] = (self,)
+        """The node's proxiers, of which the first serves the metrics of all."""
+        self._answers: Counter[tuple[str, int]] = Counter()
+        self._began = time.time()
         self._wake = asyncio.Event()
         self._switching = switching
         self.settled = asyncio.Event()
@@ -168,30 +186,62 @@ class Proxier:
                 group.create_task(self._remove_others())
         finally:
             _turns.members -= 1
-            if self._servers is not None:
-                await self._servers.keep_only(())
+            for servers in (self._servers, self._metrics_server):
+                if servers is not None:
+                    await servers.keep_only(())
 
     async def _prepare(self) -> None:
         await self._backend.prepare()
         if self._servers is not None:
-            await self._servers.want(HEALTHZ_PORT, lambda path: self.health.answer(path, time.time()))
+            await self._servers.want(HEALTHZ_PORT, self._healthz)
+        if self._metrics_server is not None and self.peers[0] is self:
+            await self._metrics_server.want(METRICS_PORT, self._monitored)
+
+    def _healthz(self, path: str) -> Answer:
+        answer = self.health.answer(path, time.time())
+        self._answers[path, answer[0]] += 1
+        return answer
+
+    def _monitored(self, path: str) -> Answer:
+        """Port 10249, on loopback only: /metrics, /proxyMode and /healthz."""
+        if path == "/metrics":
+            measured = [
+                Measured(one.metrics, list(one.table.states()), one.backend.rule_counts()) for one in self.peers
+            ]
+            return 200, exposition(measured, self.mode, dict(self._answers)), {}
+        if path in ("/proxyMode", "/healthz"):
+            return 200, self.mode if path == "/proxyMode" else "ok", {}
+        return 404, {}, {}
 
     # What informers say. These only note what changed.
 
     def _service(self, obj: Obj) -> None:
         self._table.set_service(_key(obj), obj)
-        self._changed()
+        self._service_changed()
 
     def _service_gone(self, obj: Obj) -> None:
         self._table.set_service(_key(obj), None)
+        self._service_changed()
+
+    def _service_changed(self) -> None:
+        self.metrics.service_changes += 1
+        self.metrics.service_pending += 1
         self._changed()
 
     def _slice(self, obj: Obj) -> None:
         self._table.set_slice(_key(obj), obj)
-        self._changed()
+        when = _trigger_time((obj["metadata"].get("annotations") or {}).get(TRIGGER_TIME, ""))
+        if when > self._began:  # what was before is not this proxy's delay
+            self.metrics.triggers.setdefault(_key(obj), []).append(when)
+        self._endpoints_changed()
 
     def _slice_gone(self, obj: Obj) -> None:
         self._table.set_slice(_key(obj), None)
+        self._endpoints_changed()
+
+    def _endpoints_changed(self) -> None:
+        self.metrics.endpoint_changes += 1
+        self.metrics.endpoint_pending += 1
         self._changed()
 
     def _node(self, obj: Obj) -> None:
@@ -212,7 +262,8 @@ class Proxier:
 
     def _changed(self) -> None:
         if self._table.pending:
-            self.health.queued(time.time())
+            self.metrics.last_queued = time.time()
+            self.health.queued(self.metrics.last_queued)
             self._wake.set()
 
     # The sync loop.
@@ -297,8 +348,13 @@ class Proxier:
                 self._backend.update(name, after.get(name))
         if self._backend.configure(self._table.states(), self._node_ip, self._table.endpoint_count()):
             self._full_wanted = True
-        full = self._full_wanted
-        await self._backend.sync(full)
+        full, began = self._full_wanted, time.monotonic()
+        try:
+            await self._backend.sync(full)
+        except Exception:
+            self.metrics.failures[full] += 1
+            raise
+        self.metrics.synced(full, time.monotonic() - began, time.time())
         if full or _touches_udp(changes):
             await self._clean_flows()
         self._full_wanted = False
@@ -310,11 +366,14 @@ class Proxier:
         await self._serve_health_checks()
 
     async def _clean_flows(self) -> None:
+        began = time.monotonic()
         try:
             deleted = await self._kernel.delete_udp_flows(served(self._table.states()).is_stale)
         except (OSError, NotImplementedError) as error:
             log.warning("%s: stale UDP flows are kept: %s", self.node_name, error)
             return
+        self.metrics.conntrack.observe(time.monotonic() - began)
+        self.metrics.conntrack_deleted += deleted
         if deleted:
             log.info("%s: deleted %d stale UDP flows", self.node_name, deleted)
 
@@ -326,13 +385,21 @@ class Proxier:
         for port in wanted:
             await self._servers.want(port, lambda _, port=port: self._service_health(port))  # type: ignore[misc]
 
-    def _service_health(self, port: int) -> tuple[int, dict[str, object], Mapping[str, str]]:
+    def _service_health(self, port: int) -> Answer:
         found = service_healths(self._table.states()).get(port)
         return found.answer(self.health.healthy(time.time())) if found else (404, {}, {})
 
 
 def _key(obj: Obj) -> str:
     return f"{obj['metadata'].get('namespace') or 'default'}/{obj['metadata']['name']}"
+
+
+def _trigger_time(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time, 0 for none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _touches_udp(changes: Changes) -> bool:
@@ -348,6 +415,7 @@ async def run_all(proxiers: Sequence[Proxier], client: Client) -> None:
     node = Informer(client, NODES, field_selector=f"metadata.name={proxiers[0].node_name}")
     for proxier in proxiers:
         proxier.health.others = tuple(other.health for other in proxiers if other is not proxier)
+        proxier.peers = tuple(proxiers)
         proxier.watch(services, slices, node)
     informers = (services, slices, node)
     try:
@@ -361,8 +429,9 @@ async def run_all(proxiers: Sequence[Proxier], client: Client) -> None:
             await informer.stop()
 
 
-def listener(ns: NetNs, family: Family = "IPv4") -> SocketFactory:
-    """Opens listening TCP sockets in a namespace, for connections of that family only."""
+def listener(ns: NetNs, family: Family = "IPv4", *, loopback: bool = False) -> SocketFactory:
+    """Opens listening TCP sockets in a namespace, for connections of that family only, or only from the node itself."""
+    where = ("::1" if family == "IPv6" else "127.0.0.1") if loopback else ""
 
     def listen(port: int) -> socket.socket:
         sock = ns.socket(socket.AF_INET6 if family == "IPv6" else socket.AF_INET, socket.SOCK_STREAM)
@@ -370,7 +439,7 @@ def listener(ns: NetNs, family: Family = "IPv4") -> SocketFactory:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == "IPv6":
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(("", port))
+            sock.bind((where, port))
             sock.listen(64)
             sock.setblocking(False)
         except OSError:

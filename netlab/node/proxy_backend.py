@@ -5,6 +5,7 @@ A back end collects changes by `update` and writes them by `sync`. It knows noth
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -33,6 +34,10 @@ class Backend(Protocol):
 
     async def attend(self) -> bool:
         """Looks after what changes without a Service's change; True where a full sync is due."""
+        ...
+
+    def rule_counts(self) -> dict[str, int]:
+        """iptables rules of ours, by table; empty for a mode that has none."""
         ...
 
     async def prepare(self) -> None:
@@ -68,6 +73,9 @@ class _Inattentive:
     async def attend(self) -> bool:
         return False
 
+    def rule_counts(self) -> dict[str, int]:
+        return {}
+
 
 class IptablesBackend(_Inattentive):
     """iptables mode."""
@@ -76,6 +84,7 @@ class IptablesBackend(_Inattentive):
         self._kernel = kernel
         self.program = iptables.IptablesProgram(iptables.IptablesConfig("", cluster_cidr, kernel.family))
         self._changes: list[tuple[ServiceRules | None, ServiceRules | None]] = []
+        self._removing = asyncio.Lock()
 
     async def prepare(self) -> None:
         if not await self._kernel.enable_localhost_node_ports():
@@ -97,15 +106,18 @@ class IptablesBackend(_Inattentive):
         elif text := iptables.partial(changes):
             await self._kernel.restore(text)
 
+    def rule_counts(self) -> dict[str, int]:
+        return {table: len(rules) for table, rules in self.program.rules().items()}
+
     async def flushed(self) -> bool:
         return f":{CANARY} " not in await self._kernel.save("mangle")
 
     async def remove_others(self) -> None:
-        if await self._kernel.nft_list():
-            await self._kernel.nft([f"delete table {nftables.nft_family(self._kernel.family)} {nftables.TABLE}"])
         from netlab.dataplane.leftovers import kept_by_iptables
 
-        await _remove_iptables(self._kernel, kept_by_iptables(self.program.config))
+        async with self._removing:
+            await _remove_nftables(self._kernel)
+            await _remove_iptables(self._kernel, kept_by_iptables(self.program.config))
 
 
 class NftablesBackend(_Inattentive):
@@ -117,6 +129,7 @@ class NftablesBackend(_Inattentive):
             nftables.NftablesConfig("", cluster_cidr, service_cidr, family=kernel.family)
         )
         self._changes: list[Change] = []
+        self._removing = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Nothing: NodePorts are not served on 127.0.0.1 in this mode."""
@@ -141,7 +154,13 @@ class NftablesBackend(_Inattentive):
         return not await self._kernel.nft_list()
 
     async def remove_others(self) -> None:
-        await _remove_iptables(self._kernel)
+        async with self._removing:
+            await _remove_iptables(self._kernel)
+
+
+async def _remove_nftables(kernel: ProxyKernel) -> None:
+    if await kernel.nft_list():
+        await kernel.nft([f"delete table {nftables.nft_family(kernel.family)} {nftables.TABLE}"])
 
 
 async def _remove_iptables(kernel: ProxyKernel, kept: Kept | None = None) -> None:
@@ -156,8 +175,7 @@ async def _remove_iptables(kernel: ProxyKernel, kept: Kept | None = None) -> Non
 
 async def remove_all(kernel: ProxyKernel) -> None:
     """Leaves nothing of any mode: for someone else's proxy, as `kube-proxy --cleanup` does."""
-    if await kernel.nft_list():
-        await kernel.nft([f"delete table {nftables.nft_family(kernel.family)} {nftables.TABLE}"])
+    await _remove_nftables(kernel)
     await _remove_iptables(kernel)
 
 

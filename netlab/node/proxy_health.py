@@ -26,7 +26,8 @@ MAX_REQUEST = 16384
 SocketFactory = Callable[[int], socket.socket]
 """A listening TCP socket on that port in the node's namespace; raises OSError where the port is taken."""
 
-Answer = tuple[int, dict[str, object], Mapping[str, str]]
+Answer = tuple[int, dict[str, object] | str, Mapping[str, str]]
+"""Status, body (an object is sent as JSON, a text as it is) and extra headers."""
 Handler = Callable[[str], Answer]
 """From a request's path to status, body and extra headers."""
 
@@ -147,8 +148,10 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, han
             head = await reader.readuntil(b"\r\n\r\n")
             method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
             code, body, headers = handler(target.partition("?")[0]) if method in ("GET", "HEAD") else (405, {}, {})
-            content = json.dumps(body).encode() if body else b""
-            lines = [f"HTTP/1.1 {code} {_REASONS[code]}", "Content-Type: application/json"]
+            is_text = isinstance(body, str)
+            content = str(body).encode() if is_text else json.dumps(body).encode() if body else b""
+            kind = "text/plain; version=0.0.4; charset=utf-8" if is_text else "application/json"
+            lines = [f"HTTP/1.1 {code} {_REASONS[code]}", f"Content-Type: {kind}"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             lines += [f"Content-Length: {len(content)}", "Connection: close"]
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (content if method != "HEAD" else b""))

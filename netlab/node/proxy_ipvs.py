@@ -6,6 +6,7 @@ Real servers that must go are looked up in the kernel each time, because what th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from netlab.dataplane.ipvs.chains import restore_text
@@ -16,7 +17,7 @@ from netlab.dataplane.ipvs.state import IpvsState, Real, Step, diff
 from netlab.dataplane.ipvs.termination import CHECK_INTERVAL
 from netlab.dataplane.leftovers import kept_by_ipvs, leftovers
 from netlab.dataplane.model import Sysctl
-from netlab.dataplane.nftables import TABLE
+from netlab.dataplane.nftables import TABLE, nft_family
 from netlab.dataplane.services import Family, ServicePortName, ServiceState
 from netlab.node.proxy_ipvs_kernel import IpvsKernel
 from netlab.node.proxy_kernel import ProxyKernel
@@ -62,6 +63,7 @@ class IpvsBackend:
         self._draining: set[Frontend] = set()
         self._checks = max(1, round(check_interval / ATTENTION))
         self._looks = 0
+        self._removing = asyncio.Lock()
 
     async def prepare(self) -> None:
         await self._ipvs.set(sysctls(self.program.config.strict_arp))
@@ -138,17 +140,21 @@ class IpvsBackend:
         """Virtual servers that have a real server which only waits for its connections to end."""
         return frozenset(self._draining)
 
+    def rule_counts(self) -> dict[str, int]:
+        return {table: len(rules) for table, rules in self.program.rules().items()}
+
     async def flushed(self) -> bool:
         save = await self._kernel.save("nat")
         return ":KUBE-LOAD-BALANCER " not in save or "-j KUBE-SERVICES" not in save
 
     async def remove_others(self) -> None:
-        if await self._kernel.nft_list():
-            await self._kernel.nft([f"delete table ip {TABLE}"])
         from netlab.dataplane import iptables
 
-        if text := leftovers(iptables.scan(await self._kernel.save()), kept_by_ipvs()):
-            await self._kernel.restore(text)
+        async with self._removing:
+            if await self._kernel.nft_list():
+                await self._kernel.nft([f"delete table {nft_family(self._kernel.family)} {TABLE}"])
+            if text := leftovers(iptables.scan(await self._kernel.save()), kept_by_ipvs()):
+                await self._kernel.restore(text)
 
 
 def _draining(before: IpvsState, after: IpvsState, steps: Iterable[Step]) -> set[Frontend]:

@@ -108,6 +108,7 @@ async def servers(net: Network) -> AsyncIterator[None]:
     held: list[Any] = []
     for name in PODS:
         tcp = net.ns[name].socket(socket.AF_INET, socket.SOCK_STREAM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind(("", 8080))
         tcp.listen(64)
         tcp.setblocking(False)
