@@ -35,6 +35,14 @@ async def make_late(api: Api, after: float = AFTER) -> None:
             log.error("default object: %s", error)
 
 
+async def run_late(api: Api) -> None:
+    """`make_late`, then what keeps its objects' status true; until cancelled."""
+    from netlab.apiserver.flow.status import keep_statuses
+
+    await make_late(api)
+    await keep_statuses(api)
+
+
 def _absent(api: Api, obj: Obj) -> bool:
     key = api.stored(get(obj["apiVersion"], obj["kind"])).key(meta.namespace(obj), meta.name(obj))
     return api.store.latest(key) is None

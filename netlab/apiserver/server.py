@@ -24,7 +24,7 @@ from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.extensions.controller import keep as keep_definitions
-from netlab.apiserver.late import make_late
+from netlab.apiserver.late import run_late
 from netlab.apiserver.memory import give_back
 from netlab.apiserver.patience import end_slow, too_slow
 from netlab.apiserver.pki import Pki
@@ -68,7 +68,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     housekeeping.append(loop.create_task(end_slow(server.http, config)))
     housekeeping.append(loop.create_task(give_back(server.http)))
     housekeeping.append(loop.create_task(keep_services(api)))
-    housekeeping.append(loop.create_task(make_late(api)))
+    housekeeping.append(loop.create_task(run_late(api)))
     try:
         ready()
         await ending.wait()

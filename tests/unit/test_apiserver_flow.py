@@ -10,6 +10,7 @@ from apiserver_harness import CMS, Harness, config_map, harness
 
 from netlab.apiserver.flow.control import Rejected
 from netlab.apiserver.flow.level import Level, Limits, hand_of
+from netlab.apiserver.flow.status import write_statuses
 from netlab.apiserver.late import make_late
 from netlab.apiserver.wire.message import Response, User
 from netlab.apiserver.wire.path import parse
@@ -180,3 +181,24 @@ async def test_cluster_info_may_be_read_without_credentials(server: Harness) -> 
     assert "certificate-authority-data" in found["data"]["kubeconfig"]
     await server.ok("POST", url, config_map("other"))
     assert (await server.refused("GET", f"{url}/other", token=""))[0] == 403
+
+
+async def test_schemas_say_whether_their_level_exists(server: Harness) -> None:
+    await server.ok("POST", SCHEMAS, schema("joe", "none", "joe"))
+    await write_statuses(server.api)
+
+    async def dangling(name: str) -> Obj:
+        found: Obj = (await server.ok("GET", f"{SCHEMAS}/{name}"))["status"]["conditions"][0]
+        return {key: found[key] for key in ("type", "status", "reason", "message")}
+
+    named = "This FlowSchema references the PriorityLevelConfiguration object named"
+    assert await dangling("exempt") == {
+        "type": "Dangling",
+        "status": "False",
+        "reason": "Found",
+        "message": f'{named} "exempt" and it exists',
+    }
+    assert (await dangling("joe"))["message"] == f'{named} "none" but there is no such object'
+    await server.ok("POST", LEVELS, limited("none", nominalConcurrencyShares=1, limitResponse={"type": "Reject"}))
+    await write_statuses(server.api)
+    assert (await dangling("joe"))["reason"] == "Found"
