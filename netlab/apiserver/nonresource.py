@@ -9,11 +9,10 @@ from netlab.api import discovery, errors
 from netlab.apiserver.aggregation import documents
 from netlab.apiserver.api import Api
 from netlab.apiserver.config import KUBERNETES_VERSION
+from netlab.apiserver.health import ENDPOINTS, serve_health
 from netlab.apiserver.wire.caching import with_etag
 from netlab.apiserver.wire.message import Answer, Request, Response, json_response
 from netlab.apiserver.wire.negotiate import JSON, media_ranges
-
-HEALTH = ("/healthz", "/livez", "/readyz")
 
 
 def serve_path(api: Api, request: Request) -> Answer:
@@ -21,10 +20,10 @@ def serve_path(api: Api, request: Request) -> Answer:
     path = request.info.path.rstrip("/") or "/"
     if request.method not in ("GET", "HEAD"):
         raise errors.method_not_allowed()
-    if path.startswith(HEALTH):
-        return Response(200, _health(request, path), "text/plain; charset=utf-8")
+    if path.startswith(ENDPOINTS):
+        return serve_health(api, request, path)
     if path == "/version":
-        return json_response(_version())
+        return Response(200, orjson.dumps(_version(), option=orjson.OPT_INDENT_2))
     if path in ("/api", "/apis") or path.startswith(("/api/", "/apis/")):
         return _discovery(api, request, path)
     if path.startswith("/openapi/"):
@@ -32,7 +31,7 @@ def serve_path(api: Api, request: Request) -> Answer:
 
         return openapi(api, request, path)
     if path == "/":
-        return json_response({"paths": _paths(api)})
+        return Response(200, orjson.dumps({"paths": _paths(api)}, option=orjson.OPT_INDENT_2))
     if path == "/.well-known/openid-configuration":
         return json_response(_openid(api))
     if path == "/openid/v1/jwks":
@@ -40,14 +39,6 @@ def serve_path(api: Api, request: Request) -> Answer:
     if path == "/metrics":
         return Response(200, _metrics(api), "text/plain; version=0.0.4; charset=utf-8")
     raise errors.path_not_found()
-
-
-def _health(request: Request, path: str) -> bytes:
-    if "verbose" not in request.query:
-        return b"ok"
-    checks = ("ping", "log", "etcd", "informer-sync", "poststarthook/rbac/bootstrap-roles")
-    listed = "".join(f"[+]{check} ok\n" for check in checks)
-    return f"{listed}{path[1:].partition('/')[0]} check passed\n".encode()
 
 
 def _version() -> dict[str, str]:
@@ -109,7 +100,7 @@ def _aggregated(request: Request) -> str:
 
 def _paths(api: Api) -> list[str]:
     found = {"/api", "/apis", "/openapi/v2", "/openapi/v3", "/version", "/metrics", "/openid/v1/jwks"}
-    found |= {*HEALTH, "/.well-known/openid-configuration"}
+    found |= {*ENDPOINTS, "/.well-known/openid-configuration"}
     for resource in api.registry:
         found.add(resource.prefix)
         if resource.group:

@@ -67,7 +67,7 @@ class Connection(QuickConnection):
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         code, text = (431, "Request Header Fields Too Large") if isinstance(exc, LineTooLong) else (400, "Bad Request")
-        answer = web.Response(status=code, text=f"{code} {text}")
+        answer = Ready(Response(code, f"{code} {text}".encode(), "text/plain; charset=utf-8"), request)
         answer.force_close()
         return answer
 

@@ -1,6 +1,6 @@
 """schemathesis: requests made from the OpenAPI documents that the server serves, right and wrong ones; never a 5xx.
 
-`NETLAB_FUZZ=N` makes N requests to every operation of every document; without it, three to a fixed sample of them.
+`NETLAB_FUZZ=N` makes N requests to every operation of every document; without it, two to a fixed sample of them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,10 @@ DOCUMENTS = (
     "apis/batch/v1",
     "apis/networking.k8s.io/v1",
     "apis/rbac.authorization.k8s.io/v1",
-    "apis/policy/v1",
-    "apis/discovery.k8s.io/v1",
     "apis/authorization.k8s.io/v1",
     "apis/apiextensions.k8s.io/v1",
 )
-SAMPLE = 6
+SAMPLE = 3
 """Operations of a document that are tried without NETLAB_FUZZ."""
 STREAMS = ("/exec", "/attach", "/portforward", "/proxy", "/log")
 """What would be handed on to a node; there is none."""
@@ -59,7 +57,7 @@ def _send(server: Server, case: Any) -> None:
         f"{name}: {value}" if isinstance(value, str) else f"{name}: {value.decode()}" for name, value in named.items()
     ]
     found = parse(server.raw("\r\n".join([*head, *lines, "", ""]).encode("latin-1", "replace") + data))
-    # 504 is a list at a revision that is yet to come, 500 with ServerTimeout one that takes long
+    # a 504 is a list at a revision that is yet to come
     assert found.code < 500 or found.code == 504, (made.method, made.path_url, data[:2000], found.body)
     if found.code >= 400 and found.headers.get("content-type", "").startswith("application/json"):
         assert found.status["message"]
@@ -75,7 +73,7 @@ def test_no_request_is_an_error_of_the_server(server: Server, document: str) -> 
 
             @hypothesis.seed(20)
             @hypothesis.settings(
-                max_examples=EXAMPLES or 3,
+                max_examples=EXAMPLES or 2,
                 database=None,
                 deadline=None,
                 phases=[Phase.generate],
@@ -95,4 +93,4 @@ def test_no_request_is_an_error_of_the_server(server: Server, document: str) -> 
                     run()
                 except (hypothesis.errors.Unsatisfiable, schemathesis.errors.SchemathesisError):
                     continue
-    assert tried >= 6, f"{document}: only {tried} requests could be made"
+    assert tried >= 4, f"{document}: only {tried} requests could be made"

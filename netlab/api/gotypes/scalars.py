@@ -36,12 +36,12 @@ def time(value: object) -> str:
     """`metav1.Time`: RFC 3339 in, whole seconds of UTC out."""
     if isinstance(value, str) and _PLAIN_TIME.fullmatch(value):
         return value
-    return _parse_time(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _parse_time(value).isoformat(timespec="seconds") + "Z"
 
 
 def micro_time(value: object) -> str:
     """`metav1.MicroTime`: RFC 3339 in, microseconds of UTC out."""
-    return _parse_time(value).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _parse_time(value).isoformat(timespec="microseconds") + "Z"
 
 
 def _parse_time(value: object) -> datetime:
@@ -53,7 +53,11 @@ def _parse_time(value: object) -> datetime:
     year, month, day, hour, minute, second, fraction, sign, off_hours, off_minutes = match.groups()
     offset = f"{sign}{off_hours}:{off_minutes}" if sign else "+00:00"
     micros = (fraction or "0")[:6].ljust(6, "0")
-    return datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}.{micros}{offset}").astimezone(UTC)
+    local = datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}.{micros}{offset}")
+    try:
+        return local.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:  # the first or the last day that Python knows, elsewhere
+        return local.replace(tzinfo=None)
 
 
 def duration(value: object) -> str:

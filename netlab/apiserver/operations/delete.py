@@ -6,7 +6,7 @@ from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
 from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
-from netlab.apiserver.body import decode_loose
+from netlab.apiserver.body import decode_of
 from netlab.apiserver.conversion import convert
 from netlab.apiserver.lifecycle import Deletion
 from netlab.apiserver.operations.options import dry_run
@@ -36,7 +36,7 @@ async def delete(api: Api, request: Request, resource: Resource) -> Answer:
 
 def deletion(request: Request) -> Deletion:
     """DeleteOptions of the body, or where there is none of the query."""
-    options = decode_loose(request, empty={})
+    options = decode_of(request, "v1", "DeleteOptions", empty={})
     query = request.query
     if options and options.get("kind", "DeleteOptions") != "DeleteOptions":
         kind = options.get("kind")

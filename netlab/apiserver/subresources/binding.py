@@ -6,7 +6,7 @@ from netlab.api import errors, meta
 from netlab.api.resources import Resource, get
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
-from netlab.apiserver.body import decode_loose
+from netlab.apiserver.body import decode_of
 from netlab.apiserver.operations.options import dry_run
 from netlab.apiserver.storage import load
 from netlab.apiserver.wire.message import Answer, Request, json_response
@@ -14,7 +14,7 @@ from netlab.apiserver.writing import Conflict, NotFound, write_changed
 
 
 async def bind(api: Api, request: Request, resource: Resource) -> Answer:
-    body = decode_loose(request)
+    body = decode_of(request, "v1", "Binding")
     pods = get("v1", "Pod")
     info = request.info
     if resource.plural == "bindings":

@@ -5,7 +5,7 @@ from netlab.api.resources import Resource, get
 from netlab.api.types import Obj
 from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
-from netlab.apiserver.body import decode_loose
+from netlab.apiserver.body import decode_of
 from netlab.apiserver.lifecycle import Deletion
 from netlab.apiserver.operations.delete import delete_key
 from netlab.apiserver.operations.options import dry_run
@@ -17,7 +17,7 @@ _MANY_DISRUPTIONS = 2000
 
 
 async def evict(api: Api, request: Request, resource: Resource) -> Answer:
-    body = decode_loose(request)
+    body = decode_of(request, "policy/v1", "Eviction")
     info = request.info
     if meta.name(body) not in ("", info.name):
         raise errors.bad_request("name in URL does not match name in Eviction object")

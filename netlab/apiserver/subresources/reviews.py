@@ -5,13 +5,13 @@ from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
 from netlab.apiserver.authz import Action
-from netlab.apiserver.body import decode_loose
+from netlab.apiserver.body import decode_of
 from netlab.apiserver.representation import show
 from netlab.apiserver.wire.message import Answer, Request, User, json_response
 
 
 async def token_review(api: Api, request: Request, resource: Resource) -> Answer:
-    body = decode_loose(request)
+    body = decode_of(request, resource.api_version, resource.kind)
     spec = body.get("spec") or {}
     if not spec.get("token"):
         raise errors.bad_request("token is required for TokenReview in authentication")
@@ -25,13 +25,13 @@ async def token_review(api: Api, request: Request, resource: Resource) -> Answer
 
 
 async def self_subject_review(api: Api, request: Request, resource: Resource) -> Answer:
-    body = decode_loose(request, empty={})
+    body = decode_of(request, resource.api_version, resource.kind, empty={})
     metadata = {**_metadata(body), "creationTimestamp": meta.now_rfc3339(api.clock)}
     return show(request, resource, {"metadata": metadata, "status": {"userInfo": request.user.info()}}, 201)
 
 
 async def subject_access_review(api: Api, request: Request, resource: Resource) -> Answer:
-    body = decode_loose(request)
+    body = decode_of(request, resource.api_version, resource.kind)
     spec = body.get("spec") or {}
     _check_attributes(resource, spec)
     if not spec.get("user") and not spec.get("groups"):
@@ -42,7 +42,7 @@ async def subject_access_review(api: Api, request: Request, resource: Resource) 
 
 
 async def self_subject_access_review(api: Api, request: Request, resource: Resource) -> Answer:
-    body = decode_loose(request)
+    body = decode_of(request, resource.api_version, resource.kind)
     _check_attributes(resource, body.get("spec") or {})
     return _decided(api, request, resource, body, request.user)
 
@@ -83,7 +83,7 @@ def _action(spec: Obj, namespace: str) -> Action:
 
 
 async def self_subject_rules_review(api: Api, request: Request, resource: Resource) -> Answer:
-    body = decode_loose(request)
+    body = decode_of(request, resource.api_version, resource.kind)
     spec = body.get("spec") or {}
     if not spec.get("namespace"):
         raise errors.bad_request("no namespace on request")

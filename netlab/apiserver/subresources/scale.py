@@ -8,7 +8,7 @@ from netlab.api import patch as patches
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
-from netlab.apiserver.body import decode_loose
+from netlab.apiserver.body import decode_of
 from netlab.apiserver.conversion import convert
 from netlab.apiserver.extensions import scale as custom
 from netlab.apiserver.extensions.kinds import CustomResource
@@ -60,7 +60,7 @@ def _shown(obj: Obj, resource: Resource) -> Obj:
 def _wanted(request: Request) -> Callable[[Obj], Obj]:
     """From the present Scale to the one asked for: a whole one, or a patch."""
     if request.method != "PATCH":
-        body = decode_loose(request)
+        body = decode_of(request, "autoscaling/v1", "Scale")
         return lambda present: body
     kind = content_type(request.headers.get("content-type", ""))
     if kind not in (patches.JSON_PATCH, patches.MERGE_PATCH, patches.STRATEGIC_MERGE_PATCH):
