@@ -202,12 +202,19 @@ def _watch(kubectl: Kubectl) -> None:
         assert "Running" in states, states
 
 
-@RUNNING.verb("top")
+@RUNNING.verb("top", everyday=True)
 def _top(kubectl: Kubectl) -> None:
-    # metrics.k8s.io is not served yet: clearly said
-    result = kubectl.run("top pods")
-    assert result.code == 1, str(result)
-    assert result.error.strip() == "error: Metrics API not available", str(result)
+    def measured() -> bool:
+        result = kubectl.run("top pods --no-headers")
+        return result.code == 0 and {"box", "talker"} <= {line.split()[0] for line in result.out.splitlines()}
+
+    # the metrics server starts after all else, and needs two readings of a pod
+    kubectl.until("both pods are measured", measured, 90)
+    lines = [line.split() for line in kubectl.ok("top pods --containers --sort-by=memory --no-headers").splitlines()]
+    assert ["box", "main"] in [line[:2] for line in lines], lines
+    assert all(line[2].endswith("m") and line[3].endswith("Mi") for line in lines), lines
+    node = kubectl.ok("top nodes --no-headers").split()
+    assert node[1].endswith("m") and node[2].endswith("%") and node[3].endswith("Mi"), node
 
 
 @RUNNING.verb("delete pod, with grace", everyday=True)
