@@ -4,8 +4,13 @@
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from apiserver_harness import CMS, Harness, config_map, harness
+
+from netlab.apiserver.operations.create import create
+from netlab.apiserver.wire.message import Request, User
+from netlab.apiserver.wire.path import parse
 
 Obj = dict[str, Any]
 GROUP = "/apis/admissionregistration.k8s.io/v1"
@@ -290,3 +295,30 @@ async def test_what_a_binding_may_not_say(tmp_path: Path, change: Obj, expected:
         body["spec"] |= change
         _, _, message = await api.refused("POST", BINDINGS, body)
         assert expected in message
+
+
+async def test_annotations_reach_the_audit_log(tmp_path: Path) -> None:
+    told: dict[str, str] = {}
+
+    class Record:
+        annotations = told
+
+    async with harness(tmp_path) as api:
+        noted = [{"key": "name", "valueExpression": "'is ' + object.metadata.name"}]
+        await bound(api, {"expression": "false", "message": "no"}, actions=("Audit",), auditAnnotations=noted)
+        body = orjson.dumps(config_map("a"))
+        headers = {"authorization": "Bearer admin-token", "content-type": "application/json"}
+        request = Request(parse("POST", CMS, False), "POST", {}, "", headers, body)
+        request.user, request.audit = User("admin", ("system:masters",)), Record()
+        resource = api.api.registry.by_kind("v1", "ConfigMap")
+        assert resource is not None
+        await create(api.api, request, resource)
+    assert told["p/name"] == "is a"
+    (failure,) = orjson.loads(told["validation.policy.admission.k8s.io/validation_failure"])
+    assert failure == {
+        "message": "no",
+        "policy": "p",
+        "binding": "b",
+        "expressionIndex": 0,
+        "validationActions": ["Audit"],
+    }

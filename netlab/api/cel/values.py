@@ -134,6 +134,9 @@ def parse_timestamp(text: str) -> Timestamp:
 
 def type_name(value: Any) -> str:
     """The name of a value's type, as CEL's type() knows it."""
+    known = _CLASSES.get(type(value))
+    if known is not None:
+        return known
     for kind, name in _KINDS:
         if isinstance(value, kind):
             return name
@@ -156,6 +159,9 @@ _KINDS: tuple[tuple[type, str], ...] = (
     (Timestamp, "google.protobuf.Timestamp"),
     (Optional, "optional_type"),
 )
+
+
+_CLASSES: dict[type, str] = dict(_KINDS)
 
 
 def is_a(value: Any, wanted: Type) -> bool:

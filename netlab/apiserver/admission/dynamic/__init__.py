@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from netlab.api.resources import Resource, get
+from netlab.api.resources import Registry, Resource, get
 from netlab.api.types import Obj
 from netlab.apiserver.admission.attributes import Attributes
 from netlab.store import Event
@@ -47,6 +47,9 @@ class Dynamic:
     def __init__(self) -> None:
         self.mutating = False
         self.validating = False
+        self.registry: Registry | None = None
+        self.same: dict[Resource, list[Resource]] = {}
+        """Versions of the same objects, as far as they were asked for, in that registry."""
         self._caller: Caller | None = None
 
     def follow(self, api: Api) -> None:
@@ -78,7 +81,7 @@ class Dynamic:
     async def mutate(self, api: Api, attributes: Attributes, resource: Resource, request: Request) -> None:
         """Let webhooks change `attributes.obj`; `resource` is the version of the request. Raises StatusError."""
         if attributes.resource.group_resource not in EXEMPT:
-            attributes.options = options_of(attributes, request)
+            _complete(attributes, request)
             from netlab.apiserver.admission.dynamic.mutating import mutate
 
             await mutate(api, attributes, resource)
@@ -87,7 +90,7 @@ class Dynamic:
         """Ask policies, then webhooks. Raises StatusError."""
         if attributes.resource.group_resource in EXEMPT:
             return
-        attributes.options = options_of(attributes, request)
+        _complete(attributes, request)
         if api.read_all(_V1, BINDING, ""):
             from netlab.apiserver.admission.dynamic.policies import judge
 
@@ -116,6 +119,13 @@ class Dynamic:
 
 
 _OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
+
+
+def _complete(attributes: Attributes, request: Request) -> None:
+    """What only webhooks and policies ask for; what they note goes to the audit log, where there is one."""
+    attributes.options = options_of(attributes, request)
+    if request.audit is not None:
+        attributes.annotations = request.audit.annotations
 
 
 def options_of(attributes: Attributes, request: Request) -> Obj:

@@ -56,6 +56,16 @@ def subject_of(api: Api, attributes: Attributes, resource: Resource) -> Subject:
 
 def equivalents(api: Api, resource: Resource) -> list[Resource]:
     """All versions and groups under which the same objects are served."""
+    dynamic = api.dynamic
+    if dynamic.registry is not api.registry:
+        dynamic.registry, dynamic.same = api.registry, {}
+    found = dynamic.same.get(resource)
+    if found is None:
+        found = dynamic.same[resource] = _equivalents(api, resource)
+    return found
+
+
+def _equivalents(api: Api, resource: Resource) -> list[Resource]:
     home = api.stored(resource).collection
     return [
         one
