@@ -109,7 +109,10 @@ def conntrack_command(
 
     def entries(rows: Iterable[Obj]) -> Iterator[connections.Named]:
         for row in rows:
-            if "following" not in row:
+            if "following" in row:
+                if output == "json":
+                    click.echo(json.dumps(row))
+            else:
                 entry = connections.named(connections.connection(str(row.pop("node")), row), known)
                 if is_wanted(entry):
                     yield entry

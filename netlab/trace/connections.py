@@ -116,6 +116,8 @@ class Named:
     client: str
     service: str
     server: str
+    destination: str = ""
+    """Where it was sent to, if that is a pod or a node."""
 
 
 def named(found: Connection, known: Names) -> Named:
@@ -125,6 +127,7 @@ def named(found: Connection, known: Names) -> Named:
         known.end(original.src),
         known.service(found.protocol, original.dst, original.dport),
         known.end(reply.src),
+        known.end(original.dst),
     )
 
 
@@ -142,7 +145,7 @@ def row(entry: Named) -> tuple[str, ...]:
     """Cells for a table: node, protocol, state, from, to, answered by, seen as."""
     found = entry.connection
     state = found.state or ("ASSURED" if found.assured else "" if found.replied else "UNREPLIED")
-    via = _place(entry.service, found.original.dst, found.original.dport)
+    via = _place(entry.service or entry.destination, found.original.dst, found.original.dport)
     server = _place(entry.server, found.reply.src, found.reply.sport) if found.destination_translated else "="
     seen = f"{found.reply.dst}:{found.reply.dport}" if found.source_translated else "="
     client = _place(entry.client, found.original.src, found.original.sport)
