@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import signal
 import struct
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -55,13 +54,15 @@ class DnsServer:
         self._informers: list[Informer] = []
         self._sockets: list[asyncio.Server | asyncio.DatagramTransport] = []
 
-    async def start(self, host: str = "0.0.0.0", port: int | None = None) -> int:
+    async def start(self, hosts: str | Sequence[str] = "0.0.0.0", port: int | None = None) -> int:
         """Open the sockets and start to follow the API. The port that was bound (for port 0)."""
         loop = asyncio.get_running_loop()
-        tcp = await asyncio.start_server(self._tcp, host, self.corefile.port if port is None else port)
-        bound: int = tcp.sockets[0].getsockname()[1]
-        udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=(host, bound))
-        self._sockets += [tcp, udp]
+        bound = self.corefile.port if port is None else port
+        for host in (hosts,) if isinstance(hosts, str) else hosts:
+            tcp = await asyncio.start_server(self._tcp, host, bound)
+            bound = int(tcp.sockets[0].getsockname()[1])
+            udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=(host, bound))
+            self._sockets += [tcp, udp]
         if self.client is None:
             self.synced.set()
         else:
@@ -188,7 +189,7 @@ class DnsServer:
 
     # side doors
 
-    async def serve_doors(self, host: str = "0.0.0.0") -> None:
+    async def serve_doors(self, hosts: Sequence[str] = ("0.0.0.0",)) -> None:
         """/health, /ready and /metrics on their ports."""
         doors = {
             self.corefile.health_port: ("/health", self._health),
@@ -196,7 +197,7 @@ class DnsServer:
             self.corefile.metrics_port: ("/metrics", self._metrics),
         }
         for port, (path, answer) in doors.items():
-            self._sockets.append(await asyncio.start_server(_door(path, answer), host, port))
+            self._sockets.append(await asyncio.start_server(_door(path, answer), hosts, port))
 
     async def _health(self) -> tuple[int, str]:
         return 200, "OK"
@@ -295,21 +296,22 @@ def in_cluster_client(directory: Path = SERVICE_ACCOUNT) -> Client:
     import ssl
 
     from netlab.client.client import Client
+    from netlab.client.in_cluster import api_url
     from netlab.client.transport import HttpTransport
 
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
-    if not host or not port:
-        raise SystemExit("unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and _PORT must be defined")
+    url = api_url()
     context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     token = (directory / "token").read_text().strip()
-    return Client(HttpTransport(f"https://{host}:{port}", context, token))
+    return Client(HttpTransport(url, context, token))
 
 
 async def run(corefile: Corefile, client: Client) -> None:
     """Serve until SIGTERM, then stay for the lameduck time so that no question is lost while endpoints are removed."""
-    server = DnsServer(corefile, client=client)
-    await server.serve_doors()
-    port = await server.start()
+    from netlab.client.in_cluster import any_address
+
+    server, hosts = DnsServer(corefile, client=client), any_address()
+    await server.serve_doors(hosts)
+    port = await server.start(hosts)
     log.info(".:%d", port)
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -43,6 +43,7 @@ ZYGOTE_MODULES = (
     "netlab.dns.server",
     "netlab.metrics.server",
     "netlab.metrics.certificate",
+    "netlab.client.in_cluster",
     "netlab.client.informer",
     "netlab.client.transport",
     "prometheus_client",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import signal
 import ssl
@@ -20,6 +19,7 @@ from netlab.api.errors import StatusError
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.client.client import Client
+from netlab.client.in_cluster import any_address, api_url
 from netlab.client.kinds import CONFIG_MAPS, NODES, PODS
 from netlab.client.transport import HttpTransport, TransportError
 from netlab.metrics import objects, schema
@@ -54,12 +54,7 @@ class InCluster:
     """The pod's own identity. The token in its file is replaced from time to time: the client is made anew then."""
 
     def __init__(self, directory: Path = SERVICE_ACCOUNT) -> None:
-        host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
-        if not host or not port:
-            raise SystemExit(
-                "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and _PORT must be defined"
-            )
-        self._url, self._directory = f"https://{host}:{port}", directory
+        self._url, self._directory = api_url(), directory
         self._tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
         self._made: tuple[str, Client] | None = None
 
@@ -238,9 +233,8 @@ async def run(cluster: InCluster, port: int, period: float) -> None:
     server = Server(cluster.client(), store, proxy)
     http = web.Server(server.handle, access_log=None)
     loop, done = asyncio.get_running_loop(), asyncio.Event()
-    listener = await loop.create_server(
-        http, "0.0.0.0", port, ssl=serving(self_signed("metrics-server"), proxy.authority)
-    )
+    tls = serving(self_signed("metrics-server"), proxy.authority)
+    listener = await loop.create_server(http, any_address(), port, ssl=tls)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
     log.info('"Serving securely" address="0.0.0.0:%d"', port)
