@@ -23,12 +23,12 @@ from netlab.store import Item
 
 Transform = Callable[[Obj], Obj]
 """From the current object to the wanted one, both in the version of the request. May raise StatusError."""
+Wanted = Transform | Obj
+"""A transform, or the whole object (of a PUT), for which the current one need not be read once more."""
 _TRIES = 5
 
 
-async def change(
-    api: Api, request: Request, resource: Resource, transform: Transform, *, tracked: bool = True
-) -> Answer:
+async def change(api: Api, request: Request, resource: Resource, transform: Wanted, *, tracked: bool = True) -> Answer:
     """Answer with the changed object; 404 when there is none. Unless `tracked`, the transform sets managedFields."""
     item, stored = await changed_item(api, request, resource, transform, tracked=tracked)
     if isinstance(item, Item):
@@ -40,7 +40,7 @@ async def changed_item(
     api: Api,
     request: Request,
     resource: Resource,
-    transform: Transform,
+    transform: Wanted,
     *,
     tracked: bool = True,
     through: str | None = None,
@@ -70,13 +70,16 @@ async def _change_once(
     resource: Resource,
     stored: Stored,
     current: Item,
-    transform: Transform,
+    transform: Wanted,
     through: str,
     tracked: bool,
 ) -> Item | Obj:
     info, dry = request.info, dry_run(request)
     old = load(current, stored)
-    wanted = transform(convert(load(current, stored), stored.resource, resource))
+    if isinstance(transform, dict):
+        wanted = transform
+    else:
+        wanted = transform(convert(load(current, stored), stored.resource, resource))
     if meta.name(wanted) != info.name:
         why = f"the name of the object ({meta.name(wanted)}) does not match the name on the URL ({info.name})"
         raise errors.bad_request(why)

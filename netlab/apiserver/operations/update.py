@@ -2,7 +2,6 @@
 
 from netlab.api import errors, meta
 from netlab.api.resources import Resource
-from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
 from netlab.apiserver.api import Api
 from netlab.apiserver.body import decode_object
@@ -20,8 +19,4 @@ async def update(api: Api, request: Request, resource: Resource) -> Answer:
     if may_create and api.store.latest(stored.key(info.namespace, info.name)) is None:
         authorize_creation(api, request)
         return await create_object(api, request, resource, wanted)
-
-    def replace(current: Obj) -> Obj:
-        return wanted
-
-    return await change(api, request, resource, replace)
+    return await change(api, request, resource, wanted)
