@@ -86,7 +86,8 @@ async def test_certificates_say_who_one_is(server: tuple[Client, Pki], tmp_path:
     node = Client(client.port, context_of(found, pki.client_cert(found, *pki.node_identity("n1")), tmp_path))
     code, body = await node.ask("POST", review, {})
     assert orjson.loads(body)["status"]["userInfo"]["username"] == "system:node:n1"
-    assert (await node.ask("GET", "/api/v1/nodes"))[0] == 200
+    assert (await node.ask("GET", "/api/v1/nodes/n1"))[0] == 404
+    assert (await node.ask("GET", "/api/v1/nodes"))[0] == 403
     assert (await node.ask("GET", "/apis/apps/v1/deployments"))[0] == 403
     nobody = Client(client.port, context_of(found, None, tmp_path))
     assert (await nobody.ask("GET", PODS))[0] == 403
