@@ -50,7 +50,10 @@ def chosen(state: Path, topology: Topology) -> dict[str, ProxyChoice]:
         written = {}
     result = {}
     for node in topology.nodes:
-        own = ProxyChoice(node.proxy_mode or topology.cluster.proxy_mode)
+        cluster = topology.cluster
+        own = ProxyChoice(node.proxy_mode or cluster.proxy_mode)
+        if own.mode == "ipvs":
+            own = ProxyChoice("ipvs", cluster.ipvs_scheduler, cluster.ipvs_strict_arp)
         result[node.name] = ProxyChoice(**written[node.name]) if node.name in written else own
     return result
 

@@ -37,6 +37,8 @@ def document(topology: Topology) -> dict[str, Any]:
             "overlay": cluster.overlay,
             "proxyMode": cluster.proxy_mode,
             "underlayCIDR": _both(cluster.underlay_cidr, cluster.underlay_cidr6 if dual else None),
+            **({"ipvsScheduler": cluster.ipvs_scheduler} if cluster.ipvs_scheduler != "rr" else {}),
+            **({"ipvsStrictARP": True} if cluster.ipvs_strict_arp else {}),
             **({"nodePrefixV6": cluster.node_prefix6} if dual else {}),
         },
         "nodes": {node.name: _node(node) for node in topology.nodes},

@@ -15,6 +15,7 @@ Role = Literal["control-plane", "worker"]
 SwitchKind = Literal["bridge", "ovs"]
 Overlay = Literal["vxlan", "host-gw"]
 ProxyMode = Literal["iptables", "nftables", "ipvs", "external", "none"]
+IpvsScheduler = Literal["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr"]
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 Family = Literal["IPv4", "IPv6"]
@@ -45,6 +46,8 @@ class Cluster:
     underlay_cidr: str = "192.168.0.0/16"
     node_prefix6: int = 64
     underlay_cidr6: str = "fd00:c0a8::/32"
+    ipvs_scheduler: IpvsScheduler = "rr"
+    ipvs_strict_arp: bool = False
 
     @property
     def pod_cidrs(self) -> tuple[str, ...]:

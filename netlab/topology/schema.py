@@ -28,6 +28,7 @@ from netlab.topology.model import (
     Cluster,
     Effect,
     Host,
+    IpvsScheduler,
     Node,
     Overlay,
     ProxyMode,
@@ -46,8 +47,20 @@ _CLUSTER_TEXT = {
     "dnsDomain": "dns_domain",
 }
 _CLUSTER_PAIR = {"podCIDR": "pod_cidr", "serviceCIDR": "service_cidr"}
-_CLUSTER_CHOICE = {"overlay": ("overlay", get_args(Overlay)), "proxyMode": ("proxy_mode", get_args(ProxyMode))}
-_CLUSTER = (*_CLUSTER_PAIR, *_CLUSTER_TEXT, *_CLUSTER_CHOICE, "underlayCIDR", "nodePrefix", "nodePrefixV6")
+_CLUSTER_CHOICE = {
+    "overlay": ("overlay", get_args(Overlay)),
+    "proxyMode": ("proxy_mode", get_args(ProxyMode)),
+    "ipvsScheduler": ("ipvs_scheduler", get_args(IpvsScheduler)),
+}
+_CLUSTER = (
+    *_CLUSTER_PAIR,
+    *_CLUSTER_TEXT,
+    *_CLUSTER_CHOICE,
+    "underlayCIDR",
+    "nodePrefix",
+    "nodePrefixV6",
+    "ipvsStrictARP",
+)
 _NODE = ("role", "labels", "taints", "capacity", "unschedulable", "proxyMode", "routes")
 _LINK = ("ends", "bandwidth", "delay", "jitter", "loss", "mtu", "subnet")
 _LINK_DEFAULTS = ("bandwidth", "delay", "jitter", "loss", "mtu")
@@ -116,6 +129,8 @@ def _read_cluster(value: Value, draft: Draft) -> None:
             changes["node_prefix"] = item.integer("the prefix length of a node's subnet", 8, 30)
         elif key == "nodePrefixV6":
             changes["node_prefix6"] = item.integer("the prefix length of a node's IPv6 subnet", 16, 120)
+        elif key == "ipvsStrictARP":
+            changes["ipvs_strict_arp"] = item.boolean(key)
         elif key in _CLUSTER_PAIR:
             changes[_CLUSTER_PAIR[key]] = ",".join(_one_or_two(item, key))
         elif key == "underlayCIDR":
