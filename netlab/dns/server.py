@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import signal
+import socket
 import struct
 import sys
 from collections import Counter
@@ -61,7 +62,7 @@ class DnsServer:
         for host in (hosts,) if isinstance(hosts, str) else hosts:
             tcp = await asyncio.start_server(self._tcp, host, bound)
             bound = int(tcp.sockets[0].getsockname()[1])
-            udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=(host, bound))
+            udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=_udp_socket(host, bound))
             self._sockets += [tcp, udp]
         if self.client is None:
             self.synced.set()
@@ -289,6 +290,20 @@ def _door(
             writer.close()
 
     return serve
+
+
+def _udp_socket(host: str, port: int) -> socket.socket:
+    """Of that host's family only: an IPv6 socket that took IPv4 as well would be in the way of the other."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        if ":" in host:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def in_cluster_client(directory: Path = SERVICE_ACCOUNT) -> Client:
