@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -100,7 +100,7 @@ class Kubectl:
 
     def _command(self, command: str) -> list[str]:
         words = shlex.split(command)
-        place = [] if words[0] == "__complete" else ["-n", self.namespace]
+        place = [] if words[0] in ("__complete", "config") else ["-n", self.namespace]
         return [self.program, *place, *words]
 
     def run(self, command: str, stdin: str = "", timeout: float = 60, **environment: str) -> Result:
@@ -239,7 +239,7 @@ class Kubectl:
 
     def names(self, plural: str, selector: str = "") -> list[str]:
         """The names of what the cluster holds of a kind."""
-        query = f"?labelSelector={selector}" if selector else ""
+        query = f"?labelSelector={quote(selector)}" if selector else ""
         return [item["metadata"]["name"] for item in self.request(self._path(plural) + query)[1]["items"]]
 
     def until(self, what: str, holds: Callable[[], object], timeout: float = 30) -> None:

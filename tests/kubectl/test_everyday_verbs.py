@@ -11,7 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kubectl import chapter_cluster, chapter_create, chapter_describe, chapter_pods, chapter_workloads
+from tests.kubectl import (
+    chapter_cluster,
+    chapter_create,
+    chapter_describe,
+    chapter_pods,
+    chapter_sets,
+    chapter_workloads,
+)
 from tests.kubectl.matrix import CELLS, Chapter, Kubectl
 from tests.kubectl.programs import kubectls
 from tests.labs.conftest import _short_directory
@@ -25,6 +32,8 @@ CHAPTERS = (
     chapter_workloads.CHANGING,
     chapter_workloads.ROLLING,
     chapter_workloads.REMOVING,
+    chapter_sets.ROLLING_SETS,
+    chapter_sets.SMALL,
     chapter_create.GENERATORS,
     chapter_describe.DESCRIBE,
     chapter_cluster.READING,
