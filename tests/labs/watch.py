@@ -95,7 +95,8 @@ def machine_networks() -> list[Network]:
 
 def without(networks: Iterable[Network], others: Iterable[Network]) -> tuple[tuple[Network, ...], tuple[Network, ...]]:
     """The networks that share nothing with the others, and those that do."""
-    kept, left_out = [], []
+    kept: list[Network] = []
+    left_out: list[Network] = []
     for network in networks:
         shared = any(network.version == other.version and network.overlaps(other) for other in others)
         (left_out if shared else kept).append(network)
