@@ -27,6 +27,8 @@ RESYNC = 300.0
 _WHOLE = frozenset({"pods", "services", "persistentvolumeclaims"})
 _PACE = 0.02
 """Changes that come together are counted together."""
+_SECOND_LOOK = 0.2
+"""A count that was right and now differs is mostly one of caches that are behind: look again before asking."""
 
 
 def status_differs(quota: Obj, status: Obj) -> bool:
@@ -63,6 +65,7 @@ class ResourceQuotaController:
         self.definitions = context.informer(CRDS)
         self._counted: dict[str, Informer] = {}
         self._refs: dict[str, ResourceRef] = {}
+        self._doubted: set[str] = set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -75,6 +78,7 @@ class ResourceQuotaController:
         """Count one quota."""
         quota = self.quotas.store.get(key)
         if quota is None:
+            self._doubted.discard(key)
             return
         evaluators = [one for one in tracked(meta.get(quota, "spec", "hard", default={})) if self._known(one)]
         informers = {one.group_resource: self._informer(one) for one in evaluators}
@@ -82,7 +86,14 @@ class ResourceQuotaController:
         namespace = meta.namespace(quota)
         objects = {kind: found.by_index(BY_NAMESPACE, namespace) for kind, found in informers.items()}
         if not status_differs(quota, recount(quota, objects, time.time())):
+            self._doubted.discard(key)
             return
+        counted = equal(meta.get(quota, "status", "hard"), meta.get(quota, "spec", "hard"))
+        if counted and key not in self._doubted:
+            self._doubted.add(key)
+            self.queue.add_after(key, _SECOND_LOOK)
+            return
+        self._doubted.discard(key)
         try:
             await self._write(key, list(informers))
         except StatusError as error:
@@ -142,8 +153,10 @@ class ResourceQuotaController:
         self.queue.add(meta.key(quota))
 
     def _changed(self, old: Obj, new: Obj) -> None:
-        if old.get("spec") != new.get("spec") or status_differs(old, new.get("status") or {"hard": {}, "used": {}}):
+        if old.get("spec") != new.get("spec"):
             self._enqueue(new)
+        elif old.get("status") != new.get("status"):
+            self.queue.add_after(meta.key(new), _PACE)
 
     async def _resync(self) -> None:
         while True:

@@ -307,5 +307,9 @@ WHO: list[tuple[Subject, int]] = [
 
 @pytest.mark.parametrize(("who", "status"), WHO)
 async def test_who_may_ask(port: Port, monkeypatch: pytest.MonkeyPatch, who: Subject, status: int) -> None:
+    async def refuses(*_: object) -> bool:
+        return False
+
     monkeypatch.setattr(kubelet_server, "subject", lambda _: who)
+    monkeypatch.setattr(kubelet_server.Delegated, "_allowed", refuses)
     assert (await port.get("/pods"))[0] == status

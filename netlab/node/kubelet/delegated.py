@@ -56,6 +56,13 @@ class Delegated:
             user = await self._user(token.strip())
             if user is None:
                 raise unauthorized()
+        except TransportError as error:
+            raise status(500, "InternalError", f"the API server does not answer: {error}") from None
+        await self.permit(user, request)
+
+    async def permit(self, user: Obj, request: Request) -> None:
+        """Whether a known user may do this. Raises StatusError 403."""
+        try:
             verb, wanted = VERBS.get(request.method, "get"), subresources(request.path)
             for subresource in wanted:
                 if await self._allowed(user, verb, subresource):

@@ -1,7 +1,7 @@
 """The kubelet API on the node's port 10250: TLS in the node's own namespace, client certificates, upstream's paths.
 
-Who may ask: holders of a certificate of the cluster's CA that are in `system:masters` (the API server's own client
-certificate is), in kubeadm's administrators' group, or the API server by name. Everybody else gets 401 or 403.
+Who may ask: the API server by its client certificate, and administrators (`system:masters`, kubeadm's group). Everybody
+else with a certificate of the cluster's CA or a bearer token is asked about at the API server, and gets 401 or 403.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netlab.api.errors import StatusError, bad_request, status, unauthorized
+from netlab.api.errors import StatusError, bad_request, status
 from netlab.node.kubelet import stats
 from netlab.node.kubelet.clock import parse
 from netlab.node.kubelet.delegated import Delegated
@@ -61,19 +61,6 @@ def subject(writer: asyncio.StreamWriter) -> tuple[str, frozenset[str]] | None:
     pairs = [pair for part in peer.get("subject", ()) for pair in part]
     name = next((value for key, value in pairs if key == "commonName"), "")
     return name, frozenset(value for key, value in pairs if key == "organizationName")
-
-
-def authorize(who: tuple[str, frozenset[str]] | None, request: Request) -> None:
-    """Raises StatusError 401 or 403."""
-    if request.path in OPEN:
-        return
-    if who is None:
-        raise unauthorized()
-    name, groups = who
-    if name not in USERS and not groups & GROUPS:
-        verb = {"GET": "get", "POST": "create", "PUT": "update", "DELETE": "delete"}.get(request.method, "get")
-        message = f"Forbidden (user={name}, verb={verb}, resource=nodes, subresource(s)=[proxy])"
-        raise status(403, "Forbidden", message)
 
 
 class KubeletServer:
@@ -134,10 +121,8 @@ class KubeletServer:
 
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
-            if subject(writer) is None and request.path not in OPEN:
-                await self.delegated.admit(request)
-            else:
-                authorize(subject(writer), request)
+            if request.path not in OPEN:
+                await self._permit(subject(writer), request)
             verb, *parts = [part for part in request.path.split("/") if part] or [""]
             handler = HANDLERS.get(verb)
             if handler is None:
@@ -151,6 +136,16 @@ class KubeletServer:
         except RefusedError as problem:
             respond(writer, problem.status, str(problem).encode())
         return True
+
+    async def _permit(self, who: tuple[str, frozenset[str]] | None, request: Request) -> None:
+        """Raises StatusError 401 or 403. The API server is asked about everybody but itself and administrators."""
+        if who is None:
+            await self.delegated.admit(request)
+            return
+        name, groups = who
+        if name not in USERS and not groups & GROUPS:
+            user = {"username": name, "groups": [*sorted(groups), "system:authenticated"]}
+            await self.delegated.permit(user, request)
 
     def pod(self, namespace: str, name: str, uid: str = "") -> PodWorker:
         """The worker of a pod. Raises NotFoundError."""
