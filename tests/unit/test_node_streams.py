@@ -311,5 +311,5 @@ async def test_who_may_ask(port: Port, monkeypatch: pytest.MonkeyPatch, who: Sub
         return False
 
     monkeypatch.setattr(kubelet_server, "subject", lambda _: who)
-    monkeypatch.setattr(kubelet_server.Delegated, "_allowed", refuses)
+    monkeypatch.setattr("netlab.node.kubelet.delegated.Delegated._allowed", refuses)
     assert (await port.get("/pods"))[0] == status
