@@ -129,7 +129,7 @@ class Server:
     def unharmed(self) -> None:
         """It runs, answers, and its log has no traceback since `forget_log`."""
         assert self.process.poll() is None, self.log.read_text()
-        assert self.ask("GET", "/readyz").body == b"ok"
+        assert self.ask("GET", "/livez/etcd").body == b"ok"
         with self.log.open("rb") as log:
             log.seek(self._heard)
             said = log.read().decode(errors="replace")

@@ -45,19 +45,31 @@ class SocketWire:
 class Channel:
     """Bytes received for one stream, waiting to be read."""
 
+    ROOM = 4 << 20
+    """How much may wait, bytes, before whoever feeds is to wait, too."""
+
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._size = 0
         self._ended = False
-        self._wake = asyncio.Event()
+        self._wake, self._read = asyncio.Event(), asyncio.Event()
 
     def feed(self, data: bytes) -> None:
         if data:
             self._parts.append(data)
+            self._size += len(data)
             self._wake.set()
+
+    async def room(self) -> None:
+        """Wait while too much is unread; not for what nobody will read any more."""
+        while self._size > self.ROOM and not self._ended:
+            self._read.clear()
+            await self._read.wait()
 
     def end(self) -> None:
         self._ended = True
         self._wake.set()
+        self._read.set()
 
     async def read(self) -> bytes:
         """What has come; b"" at the end."""
@@ -68,4 +80,6 @@ class Channel:
             await self._wake.wait()
         data = b"".join(self._parts)
         self._parts.clear()
+        self._size = 0
+        self._read.set()
         return data

@@ -5,8 +5,9 @@ plain WebSocket channels (upstream staging/src/k8s.io/kubelet/pkg/cri/streaming/
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from netlab.node.streams import websocket
@@ -26,6 +27,12 @@ Dial = Callable[[int], Awaitable[Wire]]
 async def _pump(read: Callable[[], Awaitable[bytes]], write: Callable[[bytes], Awaitable[None]]) -> None:
     while data := await read():
         await write(data)
+
+
+async def _quietly(work: Coroutine[None, None, None]) -> None:
+    """A client that goes away is nothing to tell of."""
+    with contextlib.suppress(ConnectionError):
+        await work
 
 
 @dataclass(slots=True)
@@ -56,6 +63,12 @@ class SpdyForward:
 
     def _opened(self, stream: Stream) -> None:
         kind, number = stream.headers.get("streamtype"), stream.headers.get("requestid", "")
+        port = stream.headers.get("port", "")
+        if kind not in ("error", "data") or not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
+            # upstream: "invalid stream type", "unable to parse … as a port"
+            self._later(stream.reset())
+            self._session.forget(stream)
+            return
         pair = self._pairs.setdefault(number, _Pair())
         if kind == "error":
             pair.error = stream
@@ -63,12 +76,15 @@ class SpdyForward:
             pair.data = stream
         if pair.error is not None and pair.data is not None:
             del self._pairs[number]
-            task = asyncio.get_running_loop().create_task(self._forward(pair.error, pair.data))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._later(self._forward(pair.error, pair.data))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _forward(self, error: Stream, data: Stream) -> None:
-        port = int(data.headers.get("port") or 0)
+        port = int(data.headers["port"])
         try:
             try:
                 target = await self._dial(port)
@@ -136,6 +152,7 @@ class ChannelForward:
                 channel, data = self._split(message[1])
                 if channel % 2 == 0 and channel // 2 < len(inputs):
                     inputs[channel // 2].feed(data)
+                    await inputs[channel // 2].room()
         except ConnectionError:
             pass
         finally:
@@ -149,7 +166,10 @@ class ChannelForward:
         if self._base64:
             from base64 import b64decode
 
-            return message[0] - ord("0"), b64decode(message[1:])
+            try:
+                return message[0] - ord("0"), b64decode(message[1:])
+            except ValueError:
+                raise ConnectionResetError("a message is no base64") from None
         return message[0], message[1:]
 
     async def _forward(self, index: int, port: int, received: Channel) -> None:

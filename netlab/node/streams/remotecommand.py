@@ -193,6 +193,7 @@ class WebSocketStreams:
         try:
             while (message := await self._socket.receive()) is not None:
                 self._received(message[1])
+                await self._stdin.room()
         except ConnectionError:
             pass
         finally:
@@ -203,7 +204,10 @@ class WebSocketStreams:
         if not data:
             return
         if self._base64:
-            channel, payload = data[0] - ord("0"), base64.b64decode(data[1:])
+            try:
+                channel, payload = data[0] - ord("0"), base64.b64decode(data[1:])
+            except ValueError:
+                raise ConnectionResetError("a message is no base64") from None
         else:
             channel, payload = data[0], data[1:]
         if channel == STDIN and self._options.stdin:

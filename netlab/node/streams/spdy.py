@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS, WINDOW_UPDATE = 1, 2, 3, 4, 6, 7, 8, 9
 FIN, UNIDIRECTIONAL = 1, 2
 PROTOCOL_ERROR, REFUSED_STREAM, CANCEL = 1, 3, 5
-MAX_FRAME = 1 << 24
+MAX_HEADERS = 64 << 10
+"""A header block, bytes; unpacked."""
 
 _WORDS = (
     "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age "
@@ -130,13 +131,17 @@ class Decoder:
         return Frame(kind, 0, flags, body)
 
     def _headers(self, block: bytes) -> dict[str, str]:
-        raw = self._zlib.decompress(block)
+        raw = self._zlib.decompress(block, MAX_HEADERS)
+        if self._zlib.unconsumed_tail:
+            raise SpdyError(f"more than {MAX_HEADERS} bytes of headers")
         count, at = struct.unpack_from(">I", raw)[0], 4
         found: dict[str, str] = {}
         for _ in range(count):
             texts = []
             for _ in range(2):
                 length = struct.unpack_from(">I", raw, at)[0]
+                if at + 4 + length > len(raw):
+                    raise SpdyError("a header is cut off")
                 texts.append(raw[at + 4 : at + 4 + length].decode())
                 at += 4 + length
             found[texts[0].lower()] = texts[1]

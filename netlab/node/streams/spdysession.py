@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 
 from netlab.node.streams import spdy
 from netlab.node.streams.pipe import Channel, Wire
 from netlab.node.streams.spdy import Decoder, Encoder, Frame, SpdyError
 
+log = logging.getLogger(__name__)
+
 PIECE = 32 * 1024
+MAX_STREAMS = 4096
 
 
 class Stream:
@@ -66,18 +70,27 @@ class SpdySession:
         await self._wire.write(self._encoder.encode(frame))
 
     async def run(self) -> None:
-        """Until the connection ends. Raises SpdyError when the client breaks the protocol."""
+        """Until the connection ends; a client that breaks the protocol is told so, and ends it."""
         try:
             while data := await self._wire.read():
                 for frame in self._decoder.feed(data):
                     await self._handle(frame)
         except ConnectionError:
             pass
+        except SpdyError as problem:
+            log.debug("a client's SPDY connection ends: %s", problem)
+            with contextlib.suppress(ConnectionError):
+                await self.send(Frame(spdy.GOAWAY, code=spdy.PROTOCOL_ERROR))
+            self._wire.close()
         finally:
             self._end()
 
     async def _handle(self, frame: Frame) -> None:
         if frame.kind == spdy.SYN_STREAM:
+            if frame.stream in self._streams or len(self._streams) >= MAX_STREAMS:
+                code = spdy.PROTOCOL_ERROR if frame.stream in self._streams else spdy.REFUSED_STREAM
+                await self.send(Frame(spdy.RST_STREAM, frame.stream, code=code))
+                return
             stream = self._streams[frame.stream] = Stream(self, frame.stream, frame.headers)
             await self.send(Frame(spdy.SYN_REPLY, frame.stream))
             if frame.flags & spdy.FIN:
@@ -89,6 +102,7 @@ class SpdySession:
             known = self._streams.get(frame.stream)
             if known is not None:
                 known.received.feed(frame.data)
+                await known.received.room()
                 if frame.flags & spdy.FIN:
                     known.received.end()
         elif frame.kind == spdy.RST_STREAM:
@@ -98,6 +112,7 @@ class SpdySession:
 
     def forget(self, stream: Stream) -> None:
         """The stream is over on both sides."""
+        stream.received.end()
         self._streams.pop(stream.number, None)
 
     def _end(self) -> None:

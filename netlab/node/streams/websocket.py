@@ -12,8 +12,16 @@ from netlab.node.streams.pipe import Wire
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-NORMAL = 1000
-MAX_MESSAGE = 16 << 20
+NORMAL, PROTOCOL_ERROR, TOO_BIG = 1000, 1002, 1009
+MAX_MESSAGE, MAX_FRAGMENTS = 16 << 20, 1 << 16
+
+
+class _BrokenError(Exception):
+    """The client broke the protocol; `code` is the close frame's."""
+
+    def __init__(self, code: int, why: str) -> None:
+        self.code = code
+        super().__init__(why)
 
 
 def choose(request: Request, supported: Sequence[str]) -> str | None:
@@ -69,27 +77,45 @@ class WebSocket:
         return True
 
     async def _frame(self) -> tuple[int, int, bytes] | None:
-        """(opcode, final, payload)."""
+        """(opcode, final, payload). Raises _BrokenError for what RFC 6455 forbids (sections 5.1, 5.2, 5.5)."""
         if not await self._need(2):
             return None
         first, second = self._buffer[0], self._buffer[1]
+        opcode, final = first & 0x0F, first & 0x80
         size, at = second & 0x7F, 2
+        if not second & 0x80:
+            raise _BrokenError(PROTOCOL_ERROR, "a client masks what it sends")
+        if first & 0x70 or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
+            raise _BrokenError(PROTOCOL_ERROR, f"bits {first & 0x70:#x}, opcode {opcode}")
+        if opcode >= CLOSE and (size > 125 or not final):
+            raise _BrokenError(PROTOCOL_ERROR, "a control frame is short and whole")
         wide = {126: 2, 127: 8}.get(size, 0)
-        masked = 4 if second & 0x80 else 0
-        if not await self._need(2 + wide + masked):
+        if not await self._need(2 + wide + 4):
             return None
         if wide:
             size, at = int.from_bytes(self._buffer[2 : 2 + wide]), 2 + wide
-        if size > MAX_MESSAGE or not await self._need(at + masked + size):
+        if size > MAX_MESSAGE:
+            raise _BrokenError(TOO_BIG, f"a frame of {size} bytes")
+        if not await self._need(at + 4 + size):
             return None
-        mask = bytes(self._buffer[at : at + masked])
-        payload = bytes(self._buffer[at + masked : at + masked + size])
-        del self._buffer[: at + masked + size]
-        return first & 0x0F, first & 0x80, unmask(payload, mask) if masked else payload
+        mask = bytes(self._buffer[at : at + 4])
+        payload = bytes(self._buffer[at + 4 : at + 4 + size])
+        del self._buffer[: at + 4 + size]
+        return opcode, final, unmask(payload, mask)
 
     async def receive(self) -> tuple[int, bytes] | None:
-        """The next message as (opcode, data); None at the end."""
-        kind, parts = 0, b""
+        """The next message as (opcode, data); None at the end. Who breaks the protocol is told why it ends."""
+        try:
+            return await self._message()
+        except _BrokenError as problem:
+            if not self._closed:
+                self._closed = True
+                await self._quietly(encode(CLOSE, struct.pack(">H", problem.code)))
+            self._wire.close()
+            return None
+
+    async def _message(self) -> tuple[int, bytes] | None:
+        kind, parts, whole = 0, [], 0
         while (frame := await self._frame()) is not None:
             opcode, final, payload = frame
             if opcode == PING:
@@ -100,10 +126,14 @@ class WebSocket:
                     await self._quietly(encode(CLOSE, payload[:2]))
                 return None
             elif opcode != PONG:
-                kind = opcode or kind
-                parts += payload
+                if (opcode == CONTINUATION) != bool(kind):
+                    raise _BrokenError(PROTOCOL_ERROR, "fragments out of their order")
+                kind, whole = opcode or kind, whole + len(payload)
+                parts.append(payload)
+                if whole > MAX_MESSAGE or len(parts) > MAX_FRAGMENTS:
+                    raise _BrokenError(TOO_BIG, f"a message of {whole} bytes in {len(parts)} fragments")
                 if final:
-                    return kind, parts
+                    return kind, b"".join(parts)
         return None
 
     async def send(self, data: bytes, opcode: int = BINARY) -> None:
