@@ -18,13 +18,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from netlab.api import errors
 from netlab.apiserver.aggregation.keeper import keep as keep_services
+from netlab.apiserver.allocation.records import keep_records
 from netlab.apiserver.api import Api
 from netlab.apiserver.assembly import assemble, server_pki
 from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.dispatch import answer
 from netlab.apiserver.extensions.controller import keep as keep_definitions
-from netlab.apiserver.late import run_late
+from netlab.apiserver.late import AFTER, run_late
 from netlab.apiserver.memory import give_back
 from netlab.apiserver.patience import end_slow, too_slow
 from netlab.apiserver.pki import Pki
@@ -69,6 +70,7 @@ async def serve(config: ApiServerConfig, *, ready: Callable[[], None]) -> None:
     housekeeping.append(loop.create_task(give_back(server.http)))
     housekeeping.append(loop.create_task(keep_services(api)))
     housekeeping.append(loop.create_task(run_late(api)))
+    housekeeping.append(loop.create_task(keep_records(api, after=AFTER)))
     try:
         ready()
         await ending.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -13,6 +14,7 @@ from apiserver_harness import SERVICES, Harness, harness, service
 
 from netlab import topology
 from netlab.apiserver.allocation.families import fill_families
+from netlab.apiserver.allocation.records import keep_records
 from netlab.dataplane import iptables
 from netlab.dataplane.masquerade import masquerade_rules
 from netlab.dataplane.nodes import NodeNet, PodNet, link_local
@@ -349,3 +351,38 @@ async def test_a_prefer_dual_stack_service_is_not_upgraded_by_another_change(tmp
 async def test_a_dry_run_shows_and_takes_nothing(server: Harness) -> None:
     made = await server.ok("POST", f"{SERVICES}?dryRun=All", service("a", ipFamilyPolicy=REQUIRE))
     assert made["spec"]["clusterIPs"] == ["10.96.0.0", "fd96::"]
+
+
+NETWORKING = "/apis/networking.k8s.io/v1"
+
+
+async def test_every_address_has_its_record_while_a_service_has_it(server: Harness) -> None:
+    both = ["10.96.0.9", "fd96::9"]
+    await server.ok("POST", SERVICES, service("a", clusterIP=both[0], clusterIPs=both, ipFamilyPolicy=REQUIRE))
+    server.tasks.append(asyncio.create_task(keep_records(server.api)))
+
+    async def names() -> set[str]:
+        items = (await server.ok("GET", f"{NETWORKING}/ipaddresses"))["items"]
+        return {item["metadata"]["name"] for item in items}
+
+    async def become(wanted: set[str]) -> None:
+        for _ in range(1000):
+            if await names() == wanted:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail(f"after 10 s there are {await names()}, not {wanted}")
+
+    await become({"10.96.0.1", "10.96.0.9", "fd96::9"})
+    record = await server.ok("GET", f"{NETWORKING}/ipaddresses/fd96::9")
+    assert record["spec"]["parentRef"] == {"resource": "services", "namespace": "default", "name": "a"}
+    labels = record["metadata"]["labels"]
+    assert labels["ipaddress.kubernetes.io/ip-family"] == "IPv6"
+    assert labels["ipaddress.kubernetes.io/managed-by"] == "ipallocator.k8s.io"
+    cidr = await server.ok("GET", f"{NETWORKING}/servicecidrs/kubernetes")
+    assert cidr["spec"]["cidrs"] == ["10.96.0.0/12", "fd96::/112"]
+    assert cidr["status"]["conditions"][0]["type"] == "Ready"
+    await _patched(server, "a", {"ipFamilyPolicy": SINGLE})
+    await become({"10.96.0.1", "10.96.0.9"})
+    await server.ok("DELETE", f"{SERVICES}/a")
+    await server.ok("POST", SERVICES, service("b", clusterIP="fd96::9"))
+    await become({"10.96.0.1", "fd96::9"})
