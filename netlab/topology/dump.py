@@ -39,6 +39,8 @@ def document(topology: Topology) -> dict[str, Any]:
             "underlayCIDR": _both(cluster.underlay_cidr, cluster.underlay_cidr6 if dual else None),
             **({"ipvsScheduler": cluster.ipvs_scheduler} if cluster.ipvs_scheduler != "rr" else {}),
             **({"ipvsStrictARP": True} if cluster.ipvs_strict_arp else {}),
+            "loadBalancerPool": ",".join(cluster.load_balancer_pool) or "none",
+            **({"nodeLocalDNS": True} if cluster.node_local_dns else {}),
             **({"nodePrefixV6": cluster.node_prefix6} if dual else {}),
         },
         "nodes": {node.name: _node(node) for node in topology.nodes},
@@ -50,7 +52,7 @@ def document(topology: Topology) -> dict[str, Any]:
             for switch in topology.switches
         },
         "routers": {router.name: _machine(router) for router in topology.routers},
-        "hosts": {host.name: _machine(host) for host in topology.hosts},
+        "hosts": {host.name: {**_machine(host), **_resolver(host)} for host in topology.hosts},
         "links": [_link(link) for link in topology.links],
     }
     return {key: value for key, value in result.items() if value}
@@ -73,6 +75,12 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _machine(machine: Node | Router | Host) -> dict[str, Any]:
     return {"routes": [{"to": route.to, "via": route.via} for route in machine.routes]} if machine.routes else {}
+
+
+def _resolver(host: Host) -> dict[str, Any]:
+    if host.resolver is None:
+        return {}
+    return {"resolver": {name: list(addresses) for name, addresses in host.resolver}}
 
 
 def _link(link: Link) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class Cluster:
     underlay_cidr6: str = "fd00:c0a8::/32"
     ipvs_scheduler: IpvsScheduler = "rr"
     ipvs_strict_arp: bool = False
+    load_balancer_pool: tuple[str, ...] = ()
+    """The ranges of addresses for LoadBalancer Services (netlab.topology.pool); none: such Services stay pending."""
+    node_local_dns: bool = False
+    """Whether every node has a DNS cache of its own at 169.254.20.10."""
 
     @property
     def pod_cidrs(self) -> tuple[str, ...]:
@@ -133,6 +137,8 @@ class Host:
 
     name: str
     routes: tuple[StaticRoute, ...] = ()
+    resolver: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    """The host is a DNS server that knows these names (name, its addresses); None: it is none."""
 
 
 @dataclass(frozen=True, slots=True)

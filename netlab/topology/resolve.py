@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netlab.topology import addressing, addressing6, checks
+from netlab.topology import addressing, addressing6, checks, pool
 from netlab.topology.draft import Draft, DraftEnd, DraftLink, DraftMachine, DraftSwitch
 from netlab.topology.model import Attachment, Host, Link, Node, Router, Segment, Switch, Taint, Topology
 from netlab.topology.wiring import Domain, Port, make_domains, make_ports, standby_links
@@ -26,6 +26,7 @@ def resolve(draft: Draft) -> Topology:
     addressing6.assign(draft, domains)
     checks.check_underlay(draft, domains)
     checks.check_routes(draft, pairs)
+    pool.check_pool(draft, domains)
     return _freeze(draft, pairs, domains)
 
 

@@ -1,12 +1,12 @@
 """The YAML schema of a topology (documented for users in topologies/README.md), read into a `Draft`.
 
     name: NAME                     # default: the file's name
-    cluster: {podCIDR, nodePrefix, serviceCIDR, dnsIP, dnsDomain, overlay, proxyMode, underlayCIDR}
+    cluster: {podCIDR, nodePrefix, serviceCIDR, dnsIP, dnsDomain, overlay, proxyMode, underlayCIDR, loadBalancerPool, …}
     defaults: {link: {...}, node: {...}}
     nodes:    {NAME: {role, labels, taints, capacity: {cpu, memory, pods}, unschedulable, proxyMode, routes}}
     switches: {NAME: {kind, subnet}}
     routers:  {NAME: {routes}}
-    hosts:    {NAME: {routes}}
+    hosts:    {NAME: {routes, resolver: {NAME: ADDRESS}}}
     links:    [{ends: [END, END], bandwidth, delay, jitter, loss, mtu, subnet}]
 
 END is `name`, `name:interface`, or `{node, interface, address, mac}`. `NAME1..9` stands for NAME1, NAME2, … NAME9, as a
@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from ipaddress import ip_address
 from pathlib import PurePath
 from typing import Any, get_args
 
-from netlab.topology import names, units
+from netlab.topology import names, pool, units
 from netlab.topology.document import Place, Value, parse
 from netlab.topology.draft import Draft, DraftEnd, DraftLink, DraftMachine, DraftSwitch
 from netlab.topology.model import (
@@ -60,6 +61,8 @@ _CLUSTER = (
     "nodePrefix",
     "nodePrefixV6",
     "ipvsStrictARP",
+    "loadBalancerPool",
+    "nodeLocalDNS",
 )
 _NODE = ("role", "labels", "taints", "capacity", "unschedulable", "proxyMode", "routes")
 _LINK = ("ends", "bandwidth", "delay", "jitter", "loss", "mtu", "subnet")
@@ -131,6 +134,10 @@ def _read_cluster(value: Value, draft: Draft) -> None:
             changes["node_prefix6"] = item.integer("the prefix length of a node's IPv6 subnet", 16, 120)
         elif key == "ipvsStrictARP":
             changes["ipvs_strict_arp"] = item.boolean(key)
+        elif key == "nodeLocalDNS":
+            changes["node_local_dns"] = item.boolean(key)
+        elif key == "loadBalancerPool":
+            changes["load_balancer_pool"] = _read_pool(item)
         elif key in _CLUSTER_PAIR:
             changes[_CLUSTER_PAIR[key]] = ",".join(_one_or_two(item, key))
         elif key == "underlayCIDR":
@@ -161,6 +168,14 @@ def _one_or_two(value: Value, what: str) -> list[str]:
     return texts
 
 
+def _read_pool(value: Value) -> tuple[str, ...]:
+    """Ranges as a list or with commas between; "none" is no range."""
+    texts = [item.text(pool.HELP) for item in value.sequence(pool.HELP)] if value.is_sequence else None
+    if texts is None:
+        texts = [text.strip() for text in value.text(f"{pool.HELP}, or none").split(",")]
+    return () if texts == [pool.NONE] else tuple(texts)
+
+
 def _by_family(value: Value, what: str) -> tuple[str | None, str | None]:
     """(IPv4, IPv6) of what `_one_or_two` reads."""
     texts = {family_of(text): text for text in _one_or_two(value, what)}
@@ -181,8 +196,26 @@ def _read_router(name: str, value: Value, draft: Draft) -> None:
 
 
 def _read_host(name: str, value: Value, draft: Draft) -> None:
-    routes, places = _read_routes(_details(value, "a host", ("routes",)).get("routes"))
-    draft.add_machine(DraftMachine(Host(name, routes), value.place, route_places=places))
+    entries = _details(value, "a host", ("routes", "resolver"))
+    routes, places = _read_routes(entries.get("routes"))
+    resolver = _read_resolver(entries["resolver"]) if "resolver" in entries else None
+    draft.add_machine(DraftMachine(Host(name, routes, resolver), value.place, route_places=places))
+
+
+def _read_resolver(value: Value) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The names that a host's DNS server knows, each with one or more addresses."""
+    found = []
+    for name, item in ({} if value.is_null else value.mapping("names that the resolver knows")).items():
+        plain = name.rstrip(".").lower()
+        if not names.is_dns_domain(plain):
+            raise item.place.error(f"{name!r} is no DNS name", "as in www.example.com: 203.0.113.80")
+        one = "an address such as 203.0.113.80, or a list of them"
+        texts = [entry.text(one) for entry in item.sequence(one)] if item.is_sequence else [item.text(one)]
+        try:
+            found.append((plain, tuple(str(ip_address(text)) for text in texts)))
+        except ValueError:
+            raise item.expected(one) from None
+    return tuple(found)
 
 
 def _read_node(name: str, value: Value, defaults: dict[str, Value], draft: Draft) -> None:
