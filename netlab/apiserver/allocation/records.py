@@ -128,9 +128,8 @@ class Records:
         stored = self._api.stored(get(GROUP, "ServiceCIDR"))
         current = self._api.store.latest(stored.key("", DEFAULT))
         if current is None or meta.get(load(current, stored), "spec", "cidrs") != cidrs:
-            wanted = service_cidr(cidrs, meta.now_rfc3339(self._api.clock))
-            await self._write(wanted)
-            await self._write(wanted)  # a new object is made without its status
+            for _ in range(2):  # a new object is made without its status
+                await self._write(service_cidr(cidrs, meta.now_rfc3339(self._api.clock)))
 
     async def _settle(self, address: str) -> None:
         """One record: made, put right or removed; what an administrator made by hand stays."""
