@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Literal
 
-Backend = Literal["vxlan", "host-gw"]
+Backend = Literal["vxlan", "host-gw", "external"]
 
 BRIDGE = "docker0"
 VXLAN_DEVICE = "flannel.1"
@@ -106,8 +106,9 @@ class NodeNet:
 
     @property
     def pod_mtu(self) -> int:
-        """What the overlay leaves of the underlay's MTU; as Flannel, reckoned for IPv4 where the node has both."""
-        return self.device_mtu if self.backend == "vxlan" else self.mtu
+        """What the overlay leaves of the underlay's MTU; as Flannel, reckoned for IPv4 where the node has both. Someone
+        else's overlay is given the room that VXLAN needs."""
+        return self.mtu if self.backend == "host-gw" else self.device_mtu
 
     @property
     def device_mtu(self) -> int:

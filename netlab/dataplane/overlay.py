@@ -14,6 +14,7 @@ from netlab.dataplane.vxlan import vxlan_network
 BACKENDS: Mapping[str, Callable[[NodeNet, Sequence[NodeNet]], NodeState]] = {
     "vxlan": vxlan_network,
     "host-gw": hostgw_network,
+    "external": lambda _node, _peers: NodeState(),
 }
 
 
@@ -22,9 +23,11 @@ def node_network(node: NodeNet, peers: Sequence[NodeNet], *, nf_call_iptables: b
     return bridge_network(node, nf_call_iptables=nf_call_iptables).merge(BACKENDS[node.backend](node, peers))
 
 
-def overlay_owned(cluster_cidr: str) -> Owned:
+def overlay_owned(cluster_cidr: str, backend: str = "vxlan") -> Owned:
     """What the overlay may delete on a node: its devices and what is on them, and routes into the pod network.
 
-    `cluster_cidr` is one CIDR, or two comma-separated."""
+    `cluster_cidr` is one CIDR, or two comma-separated. With the backend "external" only the bridge is ours."""
+    if backend == "external":
+        return Owned(links=frozenset({BRIDGE}), devices=frozenset(), routes_in=())
     overlays = frozenset({VXLAN_DEVICE, VXLAN_DEVICE6})
     return Owned(links=overlays | {BRIDGE}, devices=overlays, routes_in=tuple(cluster_cidr.split(",")))

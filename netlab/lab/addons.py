@@ -45,16 +45,23 @@ async def settle(
 ) -> None:
     """Apply the add-ons, then report `nodes` and `addons` to labd as they become ready.
 
-    Of a lab `without` a scheduler or controllers nothing becomes ready by itself: it is reported once it could.
+    Of a lab `without` a scheduler or controllers nothing becomes ready by itself: it is reported once it could. So it
+    is where the overlay or a node's proxy is the user's own: DNS answers when these run.
     """
     tasks = [_apply_all(client, manifests(topology)), _nodes_ready(client, topology), _dns_available(client)]
-    if {"scheduler", "controller-manager"} & {*without}:
+    if {"scheduler", "controller-manager"} & {*without} or _left_to_others(topology):
         tasks.append(_registered(client, topology, nodes="controller-manager" in without))
     await asyncio.gather(*tasks)
     if "metrics-server" not in without:
         # nobody waits for it: it starts when all else has
         await _apply_all(client, metrics_server(topology, metrics_resolution))
     await client.transport.close()
+
+
+def _left_to_others(topology: Topology) -> bool:
+    cluster = topology.cluster
+    modes = {node.proxy_mode or cluster.proxy_mode for node in topology.nodes}
+    return cluster.overlay == "external" or bool(modes & {"external", "none"})
 
 
 async def _registered(client: Client, topology: Topology, *, nodes: bool) -> None:

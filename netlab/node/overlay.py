@@ -37,7 +37,9 @@ LONGEST_RESYNC = 3600.0
 
 
 def flannel_annotations(config: NodeConfig, backend: str) -> dict[str, str]:
-    """What flanneld writes on its Node."""
+    """What flanneld writes on its Node; a real one does so itself."""
+    if backend == "external":
+        return {}
     notes = {PREFIX + "backend-type": backend, PREFIX + "kube-subnet-manager": "true"}
     for ip in config.ips:
         version = ip_address(ip).version
@@ -65,6 +67,8 @@ def node_net(node: Obj, backend: str, underlay_if: str = "eth0", mtu: int = 1500
 
 def _family_net(node: Obj, cidr: str, backend: str, underlay_if: str, mtu: int) -> NodeNet | None:
     notes, version = node["metadata"].get("annotations") or {}, 6 if ":" in cidr else 4
+    if backend == "external":
+        return NodeNet(node["metadata"]["name"], cidr, "", underlay_if, mtu, "external")
     ip = notes.get(f"{PREFIX}{_PUBLIC_IP[version]}-overwrite") or notes.get(PREFIX + _PUBLIC_IP[version])
     if not ip or notes.get(PREFIX + "backend-type") != backend:
         return None
@@ -163,7 +167,7 @@ class Overlay:
         changed, self._changed = self._changed, set()
         old = _peer_state(own, [self._applied[n] for n in changed if n in self._applied])
         new = _peer_state(own, [self._peers[n] for n in changed if n in self._peers])
-        await self._apply(diff(old, new, overlay_owned(self._agent.cluster_cidr)), changed)
+        await self._apply(diff(old, new, overlay_owned(self._agent.cluster_cidr, self._agent.overlay)), changed)
 
     async def _sync_all(self, own: NodeNet) -> None:
         """Everything, against what the kernel has: adopts what an earlier agent made, repairs what was touched."""
@@ -173,7 +177,7 @@ class Overlay:
         desired = node_network(own, list(self._peers.values()))
         ipv6 = any(one.is_ipv6 for one in own.families)
         observed = await self._network.observe([sysctl.name for sysctl in desired.sysctls], ipv6=ipv6)
-        plan = diff(observed, desired, overlay_owned(self._agent.cluster_cidr))
+        plan = diff(observed, desired, overlay_owned(self._agent.cluster_cidr, self._agent.overlay))
         if plan and self._ready:
             log.info("overlay of %s repaired:\n%s", self._config.name, plan)
         await self._apply(plan, changed)
@@ -181,7 +185,8 @@ class Overlay:
         if not self._ready:
             self._ready = True
             self._on_ready(own)
-            await self._masquerade(own)
+            if self._agent.overlay != "external":
+                await self._masquerade(own)
         self._all_dirty = False
 
     async def _apply(self, plan: Plan, names: set[str]) -> None:

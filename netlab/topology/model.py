@@ -13,7 +13,7 @@ from typing import Literal
 
 Role = Literal["control-plane", "worker"]
 SwitchKind = Literal["bridge", "ovs"]
-Overlay = Literal["vxlan", "host-gw"]
+Overlay = Literal["vxlan", "host-gw", "external"]
 ProxyMode = Literal["iptables", "nftables", "ipvs", "external", "none"]
 IpvsScheduler = Literal["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr"]
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
