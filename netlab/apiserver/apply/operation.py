@@ -6,6 +6,7 @@ Source followed: apiserver/pkg/endpoints/handlers/patch.go (applyPatcher) and it
 from functools import partial
 
 from netlab.api import errors, managedfields, meta
+from netlab.api import patch as patches
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
@@ -15,15 +16,22 @@ from netlab.apiserver.operations.change import change
 from netlab.apiserver.operations.create import authorize_creation, create_object
 from netlab.apiserver.operations.options import flag
 from netlab.apiserver.wire.message import Answer, Request
+from netlab.apiserver.wire.negotiate import content_type
 
 _TRIES = 5
+
+
+def applies(request: Request) -> bool:
+    """Whether this is a server-side apply."""
+    kind = content_type(request.headers.get("content-type", ""))
+    return request.method == "PATCH" and kind == patches.APPLY_PATCH
 
 
 async def apply(api: Api, request: Request, resource: Resource) -> Answer:
     """Raises StatusError 409 with FieldManagerConflict causes where others own what is applied differently."""
     config = configuration(request, resource)
     stored, info = api.stored(resource), request.info
-    merge = partial(_merged, api, request, resource, config)
+    merge = partial(merged, api, request, resource, config)
     for _ in range(_TRIES):
         if info.subresource or api.store.latest(stored.key(info.namespace, info.name)) is not None:
             try:
@@ -77,8 +85,13 @@ def configuration(request: Request, resource: Resource) -> Obj:
     return config
 
 
-def _merged(api: Api, request: Request, resource: Resource, config: Obj, live: Obj | None) -> Obj:
-    """The live object (None: nothing) with the configuration, its managedFields set; not defaulted."""
+def merged(
+    api: Api, request: Request, resource: Resource, config: Obj, live: Obj | None, *, through: str | None = None
+) -> Obj:
+    """The live object (None: nothing) with the configuration, its managedFields set; not defaulted.
+
+    `through` is the subresource that the managedFields name, where that is not the request's.
+    """
     info = request.info
     merged = managedfields.apply(
         live,
@@ -87,7 +100,7 @@ def _merged(api: Api, request: Request, resource: Resource, config: Obj, live: O
         request.query["fieldManager"],
         meta.now_rfc3339(api.clock),
         force=flag(request, "force"),
-        subresource=info.subresource,
+        subresource=info.subresource if through is None else through,
         schema=shape_of(resource),
     )
     managed = merged["metadata"].pop("managedFields", None)

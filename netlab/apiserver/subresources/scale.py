@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from netlab.api import errors, labels, meta
 from netlab.api import patch as patches
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
+from netlab.apiserver.apply.operation import applies, check_name, configuration, merged
 from netlab.apiserver.body import decode_of
 from netlab.apiserver.conversion import convert
 from netlab.apiserver.extensions import scale as custom
 from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.operations.change import changed_item
+from netlab.apiserver.operations.options import check_patch_options
 from netlab.apiserver.storage import load, load_for
 from netlab.apiserver.wire.message import Answer, Request, json_response
 from netlab.apiserver.wire.negotiate import content_type
@@ -28,6 +31,8 @@ async def serve(api: Api, request: Request, resource: Resource) -> Answer:
         if item is None:
             raise errors.not_found(resource, request.info.name)
         return json_response(_shown(load_for(item, stored, resource), resource))
+    if applies(request):
+        return await _apply(api, request, resource)
     wanted = _wanted(request)
 
     def rescale(current: Obj) -> Obj:
@@ -45,9 +50,32 @@ async def serve(api: Api, request: Request, resource: Resource) -> Answer:
             current.setdefault("spec", {})["replicas"] = replicas
         return current
 
+    return await _changed(api, request, resource, rescale, tracked=True)
+
+
+async def _apply(api: Api, request: Request, resource: Resource) -> Answer:
+    """Server-side apply of a Scale: what it says is applied to the workload, in the name of this subresource."""
+    check_patch_options(request, applying=True)
+    scale = configuration(request, _SCALE)
+    check_name(scale, request.info.name)
+    config: Obj = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": request.info.name}}
+    if meta.get(scale, "spec", "replicas") is not None:
+        _check(scale, request.info.name)
+        if isinstance(resource, CustomResource):
+            custom.put_replicas(config, resource, scale["spec"]["replicas"])
+        else:
+            config["spec"] = {"replicas": scale["spec"]["replicas"]}
+    return await _changed(
+        api, request, resource, partial(merged, api, request, resource, config, through="scale"), tracked=False
+    )
+
+
+async def _changed(
+    api: Api, request: Request, resource: Resource, transform: Callable[[Obj], Obj], *, tracked: bool
+) -> Answer:
     # for the strategy this is an update of the spec
     asked, request.info = request.info, replace(request.info, subresource="")
-    changed, stored = await changed_item(api, request, resource, rescale, through="scale")
+    changed, stored = await changed_item(api, request, resource, transform, tracked=tracked, through="scale")
     request.info = asked
     obj = load(changed, stored) if isinstance(changed, Item) else changed
     return json_response(_shown(convert(obj, stored.resource, resource), resource))
@@ -63,8 +91,8 @@ def _wanted(request: Request) -> Callable[[Obj], Obj]:
         body = decode_of(request, "autoscaling/v1", "Scale")
         return lambda present: body
     kind = content_type(request.headers.get("content-type", ""))
-    if kind not in (patches.JSON_PATCH, patches.MERGE_PATCH, patches.STRATEGIC_MERGE_PATCH):
-        raise errors.unsupported_media_type((patches.JSON_PATCH, patches.MERGE_PATCH, patches.STRATEGIC_MERGE_PATCH))
+    if kind not in patches.accepted_types(_SCALE):
+        raise errors.unsupported_media_type(patches.accepted_types(_SCALE))
     document = patches.parse(kind, request.body)
     # a Scale has no lists, so a strategic merge is a merge
     plain = patches.MERGE_PATCH if kind == patches.STRATEGIC_MERGE_PATCH else kind
