@@ -215,6 +215,16 @@ async def test_a_full_range_is_said_and_waited_for(start: Start) -> None:
     await eventually(lambda: bool(api.find(NODES, "second")["spec"].get("podCIDR")), "second")
 
 
+async def test_a_node_gets_a_range_of_each_family(start: Start) -> None:
+    api = start("node-ipam", cluster_cidr="10.244.0.0/16,fd00:10:244::/56", node_mask6=64)
+    for name in ("a", "b"):
+        api.add(node(name))
+    await eventually(lambda: all(n["spec"].get("podCIDR") for n in api.objects(NODES)), "all have one")
+    ranges = sorted(tuple(n["spec"]["podCIDRs"]) for n in api.objects(NODES))
+    assert ranges == [("10.244.0.0/24", "fd00:10:244::/64"), ("10.244.1.0/24", "fd00:10:244:1::/64")]
+    assert {n["spec"]["podCIDR"] for n in api.objects(NODES)} == {"10.244.0.0/24", "10.244.1.0/24"}
+
+
 class Beats:
     """Renews leases of the named nodes."""
 
