@@ -17,6 +17,8 @@ class ControllersConfig:
 
     `signing_key` is the PEM of the CA's key, which signs approved certificate requests; empty: nothing is signed.
 
+    `load_balancer_pool` are the ranges of addresses for LoadBalancer Services; none: those stay pending.
+
     `elect` False (one control plane) adopts the leader's Lease at once instead of waiting for it to expire.
     """
 
@@ -27,6 +29,7 @@ class ControllersConfig:
     root_ca: str = ""
     signing_key: str = field(default="", repr=False)
     cluster_name: str = "netlab"
+    load_balancer_pool: tuple[str, ...] = ()
     controllers: tuple[str, ...] = ()
     identity: str = "controller-manager"
     elect: bool = False

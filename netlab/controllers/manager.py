@@ -37,6 +37,7 @@ CONTROLLERS: dict[str, str] = {
     "daemonset": "netlab.controllers.daemonset:DaemonSetController",
     "statefulset": "netlab.controllers.statefulset:StatefulSetController",
     "job": "netlab.controllers.job:JobController",
+    "service-lb-controller": "netlab.controllers.loadbalancer:LoadBalancerController",
     "cronjob": "netlab.controllers.cronjob.controller:CronJobController",
     "endpointslicemirroring": "netlab.controllers.endpointslice_mirroring:MirroringController",
     "replicationcontroller": "netlab.controllers.replicaset:ReplicationControllerController",

@@ -105,7 +105,7 @@ def capture(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         if isinstance(program, bytes) and program:
-            _attach(sock, program)
+            attach_filter(sock, program)
         if interface:
             sock.bind((interface, ETH_P_ALL))
         else:
@@ -116,7 +116,8 @@ def capture(
     return Capture(sock, ns.name, snaplen)
 
 
-def _attach(sock: socket.socket, program: bytes) -> None:
+def attach_filter(sock: socket.socket, program: bytes) -> None:
+    """Assembled classic BPF on a socket, before it is bound."""
     instructions = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HL", len(program) // 8, ctypes.addressof(instructions))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import replace
+from ipaddress import ip_network
 
 from netlab.api.types import Obj
 from netlab.client.client import Client
@@ -15,7 +16,8 @@ from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.proxy import start_proxy
 from netlab.node.proxy_backend import IpvsOptions
 from netlab.sandbox.paths import LabPaths
-from netlab.topology.model import Node, Taint, Topology
+from netlab.topology.model import Node, Taint, Topology, family_of
+from netlab.topology.pool import AddressRange
 
 CONTROL_PLANE_TAINT: Obj = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 
@@ -36,7 +38,29 @@ def agent_config(
         overlay=cluster.overlay,
         proxy_mode=cluster.proxy_mode,
         upstream_timing=upstream_timing,
+        load_balancer=pools(topology),
+        resolv_conf=resolv_conf(topology),
     )
+
+
+def pools(topology: Topology) -> tuple[Obj, ...]:
+    """The pool of LoadBalancer addresses as agents are told of it."""
+    found: list[Obj] = []
+    names = {node.name for node in topology.nodes}
+    for text in topology.cluster.load_balancer_pool:
+        first = AddressRange.parse(text).first
+        for segment in topology.segments:
+            subnet = segment.subnet_of(family_of(str(first)))
+            if subnet and first in ip_network(subnet):
+                near = {end.node: end.interface for end in segment.attachments if end.node in names}
+                found.append({"range": text, "interfaces": near})
+    return tuple(found)
+
+
+def resolv_conf(topology: Topology) -> str | None:
+    """What the nodes' own resolv.conf says where the topology has a resolver."""
+    hosts = [host.name for host in topology.hosts if host.resolver is not None]
+    return "".join(f"nameserver {topology.node_ip(name)}\n" for name in hosts) if hosts else None
 
 
 def node_config(paths: LabPaths, topology: Topology, node: Node) -> NodeConfig:

@@ -178,6 +178,7 @@ def controller_manager(name: str, state: str, runtime: str, upstream_timing: boo
         root_ca=(paths.pki / "ca.crt").read_text(),
         signing_key=(paths.pki / "ca.key").read_text(),
         cluster_name=topology.name,
+        load_balancer_pool=cluster.load_balancer_pool,
         timing=_timing(upstream_timing),
     )
     _run(run(_client(component_kubeconfig(paths, "controller-manager")), config))

@@ -106,7 +106,9 @@ class HostedNode:
                 group.create_task(self._kubelet())
                 group.create_task(self._register())
                 if start_proxy is not None:
-                    group.create_task(_keep(f"proxy of {self.config.name}", start_proxy, self))
+                    group.create_task(_keep(f"proxy of {self.config.name}", _proxy(start_proxy), self))
+                if self.agent.load_balancer:
+                    group.create_task(_keep(f"announcer of {self.config.name}", _announce, self))
         finally:
             await server.close()
             await self.close()
@@ -135,11 +137,27 @@ class HostedNode:
         self.network.close()
 
 
-async def _keep(what: str, start_proxy: StartProxy, node: HostedNode) -> None:
-    """Run the proxy for ever: a crash is logged and it is started again."""
+def _proxy(start_proxy: StartProxy) -> Callable[[HostedNode], Awaitable[None]]:
+    return lambda node: start_proxy(node.config, node.agent, node.proxy_client)
+
+
+async def _announce(node: HostedNode) -> None:
+    """Answers for load balancers' addresses, once the node has started."""
+    from netlab.kernel import netns
+    from netlab.node.loadbalancer import Announcer
+
+    await node.nodes.wait_synced()
+    name = node.config.netns
+    await Announcer(
+        node.config.name, node.agent.load_balancer, node.proxy_client, node.nodes, lambda: netns.open(name)
+    ).run()
+
+
+async def _keep(what: str, start: Callable[[HostedNode], Awaitable[None]], node: HostedNode) -> None:
+    """Run a part of the node for ever: a crash is logged and it is started again."""
     while True:
         try:
-            await start_proxy(node.config, node.agent, node.proxy_client)
+            await start(node)
         except Exception:
             log.exception("%s", what)
         await asyncio.sleep(0.5)

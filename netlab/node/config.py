@@ -78,6 +78,10 @@ class AgentConfig:
     proxy_mode: str = "iptables"
     memory_dir: str = "/run/netlab/volumes"
     upstream_timing: bool = False
+    load_balancer: tuple[Obj, ...] = ()
+    """The pool of LoadBalancer addresses: {"range": "A-B", "interfaces": {node: interface on the range's segment}}."""
+    resolv_conf: str | None = None
+    """The nodes' /etc/resolv.conf; None: that of the machine."""
     start_concurrency: int = 32
     """Pods that the agent's nodes begin to start at a time, together; every node may start two."""
 
@@ -93,4 +97,4 @@ class AgentConfig:
     def from_obj(cls, obj: Obj) -> AgentConfig:
         """The inverse of `to_obj`. Unknown keys raise TypeError."""
         nodes = tuple(NodeConfig(**{**node, "taints": tuple(node.get("taints", ()))}) for node in obj["nodes"])
-        return cls(**{**obj, "nodes": nodes})
+        return cls(**{**obj, "nodes": nodes, "load_balancer": tuple(obj.get("load_balancer", ()))})

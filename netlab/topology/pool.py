@@ -2,8 +2,8 @@
 
 `loadBalancerPool` of a topology, in the notation of MetalLB's IPAddressPool: "192.168.77.200-192.168.77.250" or a CIDR.
 An address is of use only where a node can answer for it, so every range must be on a segment that has cluster nodes.
-Where nothing is said and all nodes are on one segment whose subnet the file gives, a part of that subnet that no machine
-uses is the pool (.200 to .250 of a /24).
+Where nothing is said and all nodes are on one segment whose subnet the file gives, a part of that subnet that no
+machine uses is the pool (.200 to .250 of a /24).
 """
 
 from __future__ import annotations

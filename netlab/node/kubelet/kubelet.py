@@ -51,7 +51,7 @@ class Kubelet:
             on_gone=self._gone,
             images=ImageCache(context.runtime.images),
             node_hosts=_read("/etc/hosts"),
-            node_resolver=_read("/etc/resolv.conf"),
+            node_resolver=_read("/etc/resolv.conf") if context.agent.resolv_conf is None else context.agent.resolv_conf,
         )
         self.admission = Admission(self.shared.allocatable)
         self.pods = Informer(context.client, PODS, field_selector=f"spec.nodeName={context.name}", timing=timing)
