@@ -206,10 +206,10 @@ def _watch(kubectl: Kubectl) -> None:
 def _top(kubectl: Kubectl) -> None:
     def measured() -> bool:
         result = kubectl.run("top pods --no-headers")
-        return result.code == 0 and {"box", "talker"} <= {line.split()[0] for line in result.out.splitlines()}
+        return result.code == 0 and "box" in {line.split()[0] for line in result.out.splitlines()}
 
     # the metrics server starts after all else, and needs two readings of a pod
-    kubectl.until("both pods are measured", measured, 90)
+    kubectl.until("the pod is measured", measured, 90)
     lines = [line.split() for line in kubectl.ok("top pods --containers --sort-by=memory --no-headers").splitlines()]
     assert ["box", "main"] in [line[:2] for line in lines], lines
     assert all(line[2].endswith("m") and line[3].endswith("Mi") for line in lines), lines
