@@ -53,7 +53,9 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
         lists=ListCache(store),
         admission=Admission(PLUGINS),
         allocation=Allocation(config.service_cidr, config.node_port_range),
-        authenticator=Authenticator(tokens, config.static_tokens, anonymous=config.anonymous, file=config.token_file),
+        authenticator=Authenticator(
+            tokens, config.static_tokens, authority=pki.ca.cert, anonymous=config.anonymous, file=config.token_file
+        ),
         authorizer=Authorizer(AlwaysAllow()),
         auditor=open_auditor(config.audit_policy, config.audit_log),
     )

@@ -20,6 +20,7 @@ from netlab.api import errors
 from netlab.apiserver.aggregation.keeper import keep as keep_services
 from netlab.apiserver.allocation.records import keep_records
 from netlab.apiserver.api import Api
+from netlab.apiserver.asking import ask_only
 from netlab.apiserver.assembly import assemble, server_pki
 from netlab.apiserver.bootstrap import keep
 from netlab.apiserver.config import ApiServerConfig
@@ -108,12 +109,13 @@ async def _forget_history(api: Api) -> None:
 
 
 def tls_context(pki: Pki) -> ssl.SSLContext:
-    """Serving certificate of the API; client certificates are asked for, checked against the CA when given."""
+    """Serving certificate of the API; client certificates are asked for, and judged by who authenticates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki.directory / "apiserver.crt", pki.directory / "apiserver.key")
     context.load_verify_locations(pki.directory / "ca.crt")
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
+    ask_only(context)
     return context
 
 

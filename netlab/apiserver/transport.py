@@ -36,7 +36,7 @@ class Connection(QuickConnection):
     waiting_since: float | None = None
 
     def peer_certificate(self) -> bytes | None:
-        """The client's certificate (DER), verified by TLS; None without one. Asked for once per connection."""
+        """The client's certificate (DER), not verified; None without one. Asked for once per connection."""
         if not self._peer_known and self.transport is not None:
             tls = self.transport.get_extra_info("ssl_object")
             self._peer = tls.getpeercert(True) if tls is not None else None

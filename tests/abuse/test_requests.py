@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from netlab.apiserver import pki
 from tests.abuse.server import CMS, Server
 
 
@@ -108,6 +116,54 @@ def test_a_media_type_that_cannot_be_had(server: Server) -> None:
 def test_tokens_that_are_none(server: Server, authorization: str) -> None:
     found = server.ask("GET", CMS, context=server.context(), authorization=authorization)
     assert (found.code, found.status["reason"], found.status["message"]) == (401, "Unauthorized", "Unauthorized")
+
+
+def _certificate(server: Server, authority: pki.KeyPair, **changes: Any) -> tuple[bytes, bytes]:
+    """A client's certificate and key (PEM): an administrator's, but for what is changed."""
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:masters")]
+    names += [x509.NameAttribute(NameOID.COMMON_NAME, "admin")] if changes.get("named", True) else []
+    issuer = x509.load_pem_x509_certificate(authority.cert)
+    builder = x509.CertificateBuilder().subject_name(x509.Name(names)).issuer_name(issuer.subject)
+    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(changes.get("begins", now - day)).not_valid_after(changes.get("ends", now + day))
+    usage = changes.get("usage", ExtendedKeyUsageOID.CLIENT_AUTH)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    signing = serialization.load_pem_private_key(authority.key, None)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    certificate = builder.sign(signing, hashes.SHA256())  # type: ignore[arg-type]
+    return certificate.public_bytes(pem), key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+
+
+NOW = datetime.datetime.now(datetime.UTC)
+HOUR = datetime.timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "changes, code",
+    [
+        ({}, 200),
+        ({"begins": NOW - 9 * HOUR, "ends": NOW - HOUR}, 401),
+        ({"begins": NOW + 9 * HOUR, "ends": NOW + 99 * HOUR}, 401),
+        ({"usage": ExtendedKeyUsageOID.SERVER_AUTH}, 401),
+        ({"named": False}, 401),
+    ],
+)
+def test_certificates_that_are_not_good(server: Server, changes: dict[str, Any], code: int) -> None:
+    context = server.context(_certificate(server, server.pki.ca, **changes))
+    assert server.ask("GET", CMS, context=context).code == code
+    if code == 401:
+        assert server.ask("GET", CMS, context=context).status["message"] == "Unauthorized"
+        assert server.ask("GET", "/version", context=context).code == 401, "bad credentials are nobody's"
+
+
+def test_certificates_of_somebody_else(server: Server, tmp_path: Path) -> None:
+    other = pki.ensure_pki(tmp_path)
+    for authority in (other.ca, pki.KeyPair(server.pki.ca.cert, other.ca.key)):
+        found = server.ask("GET", CMS, context=server.context(_certificate(server, authority)))
+        assert (found.code, found.status["reason"]) == (401, "Unauthorized")
 
 
 def test_the_token_of_an_account_that_is_gone(server: Server) -> None:

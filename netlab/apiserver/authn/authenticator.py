@@ -11,30 +11,34 @@ from netlab.apiserver.wire.message import ANONYMOUS, User
 
 
 class Authenticator:
-    """`static` are bearer tokens that somebody wrote down: token → (user, groups); `file` holds more of them."""
+    """`static` are bearer tokens that somebody wrote down: token → (user, groups); `file` holds more of them.
+
+    `authority` (PEM) issues the certificates of clients.
+    """
 
     def __init__(
         self,
         tokens: ServiceAccountTokens,
         static: Mapping[str, tuple[str, tuple[str, ...]]],
         *,
+        authority: bytes,
         anonymous: bool,
         file: Path | None = None,
     ) -> None:
-        self.tokens, self._static, self._anonymous = tokens, static, anonymous
+        self.tokens, self._static, self._anonymous, self._authority = tokens, static, anonymous, authority
         self._file = TokenFile(file) if file is not None else None
 
     def authenticate(self, reader: Reader, der: bytes | None, authorization: str) -> User | None:
         """None means 401: nobody, or credentials that are not good (which never fall back to anonymous)."""
         if der is not None:
-            user = user_of(der)
+            user = user_of(der, self._authority, self.tokens.now())
             if user is not None:
                 return user
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "bearer" and token.strip():
             found = self.review(reader, token.strip())
             return found[0] if found is not None else None
-        return ANONYMOUS if self._anonymous else None
+        return ANONYMOUS if self._anonymous and der is None else None
 
     def review(self, reader: Reader, token: str, audiences: Sequence[str] = ()) -> tuple[User, list[str]] | None:
         """The token's user and the audiences that it is good for; None when it is not good."""
