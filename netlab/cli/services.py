@@ -48,7 +48,7 @@ def proxy_mode_command(
 
     paths = this_lab(ctx)
     request = {"op": "proxy_mode", "mode": mode, "nodes": nodes, "scheduler": scheduler, "strict_arp": strict_arp}
-    found = next(ask(paths.control_socket, request, 60.0))
+    found = next(ask(paths.control_socket, request, 90.0))
     if "error" in found:
         raise LabError(found["error"], found.get("status", 1))
     if output == "json":

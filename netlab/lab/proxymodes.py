@@ -24,7 +24,7 @@ from netlab.topology.model import Topology
 MODES = ("iptables", "ipvs", "nftables", "external", "none")
 CHOSEN_FILE = "proxy-modes.json"
 STATUS = INSIDE / "proxy"
-SWITCH_TIMEOUT = 30.0
+SWITCH_TIMEOUT = 60.0
 IPVS_FEATURES = ("ip_vs", "dummy", "ip_set")
 
 
