@@ -129,7 +129,7 @@ def test_every_node_is_ready(pods: Lab) -> None:
 
 def test_a_service_answers_by_name_over_the_ocean(pods: Lab) -> None:
     url = "http://web.default.svc.cluster.local/hostname"
-    tries = f"for i in 1 2 3 4; do wget -T 30 -qO- {url} && exit; done; exit 1"
+    tries = f"for i in 1 2 3 4; do timeout 60 wget -qO- {url} && exit; done; exit 1"
     assert pods.kubectl("exec", "caller", "--", "sh", "-c", tries).strip() == "web"
 
 
