@@ -8,6 +8,14 @@ import pytest
 pytest.register_assert_rewrite("tests.kubectl")
 
 
+def pytest_configure() -> None:
+    """Property tests: a machine that is busy with other things is slow, and nothing is wrong with that."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from tests.kubectl.matrix import CELLS, table
 
