@@ -71,12 +71,12 @@ def _inside(
 ) -> tuple[int, int]:
     """Enter, fork the command; its pid, and the descriptor whose closing lets it go."""
     netns, hostname, process = where
-    user = 0 if _same_user_namespace(pid) else sys_.CLONE_NEWUSER
+    user = 0 if same_user_namespace(pid) else sys_.CLONE_NEWUSER
     sys_.setns(handle, user | ALL)
     if process is not None:
-        _join_process(process)
+        join_process(process)
     elif netns is not None:
-        _join_netns(netns)
+        join_netns(netns)
     if hostname is not None:
         sys_.unshare(sys_.CLONE_NEWUTS)
         socket.sethostname(hostname)
@@ -87,17 +87,17 @@ def _inside(
         if os.isatty(0):
             os.setpgid(0, 0)
         os.read(waiting, 1)  # until the terminal is ours
-        _execute(argv, dict(os.environ if env is None else env), cwd)
+        execute(argv, dict(os.environ if env is None else env), cwd)
     os.close(waiting)
     return child, gate
 
 
-def _same_user_namespace(pid: int) -> bool:
+def same_user_namespace(pid: int) -> bool:
     """setns to one's own user namespace is refused, so root must not ask for it."""
     return Path(f"/proc/{pid}/ns/user").stat().st_ino == Path("/proc/self/ns/user").stat().st_ino
 
 
-def _join_process(pid: int) -> None:
+def join_process(pid: int) -> None:
     """All namespaces of a process named by its number in the lab: the lab's /proc knows it. Mount last."""
     names = ("net", "uts", "ipc", "pid", "mnt")
     fds = [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
@@ -106,7 +106,7 @@ def _join_process(pid: int) -> None:
         os.close(fd)
 
 
-def _join_netns(name: str) -> None:
+def join_netns(name: str) -> None:
     """The node's network, and a /sys that shows it (as `ip netns exec` does)."""
     fd = os.open(NETNS_DIR / name, os.O_RDONLY | os.O_CLOEXEC)
     sys_.setns(fd, sys_.CLONE_NEWNET)
@@ -118,7 +118,7 @@ def _join_netns(name: str) -> None:
         sys_.mount("sysfs", "/sys", "sysfs", flags)
 
 
-def _execute(argv: list[str], env: dict[str, str], cwd: str) -> NoReturn:
+def execute(argv: list[str], env: dict[str, str], cwd: str) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:

@@ -18,7 +18,7 @@ import pytest
 
 from netlab.runtime import PRELOAD
 from netlab.sandbox import syscalls
-from netlab.sandbox.enter import ALL, _same_user_namespace
+from netlab.sandbox.enter import ALL, same_user_namespace
 from netlab.sandbox.launch import Launched, destroy, launch, running_pid
 from netlab.sandbox.paths import LabPaths
 
@@ -48,7 +48,7 @@ class Box:
 
 def _inside(pid: int, writer: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
-        user = 0 if _same_user_namespace(pid) else syscalls.CLONE_NEWUSER
+        user = 0 if same_user_namespace(pid) else syscalls.CLONE_NEWUSER
         syscalls.setns(os.pidfd_open(pid), user | ALL)
         child = os.fork()
         if child == 0:
