@@ -64,9 +64,9 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
     api.allocation.repair(load(item, services) for item in store.list(services.collection).items)
     follow(api)
     await bootstrap(api)
+    api.dynamic.follow(api)
     follow_services(api)
     return api
-    api.dynamic.follow(api)
 
 
 def _modes(api: Api) -> list[Mode]:

@@ -12,7 +12,6 @@ from netlab.api.resources import get
 from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
 from netlab.apiserver.aggregation.published import published
-from netlab.apiserver.aggregation.published import published
 from netlab.apiserver.api import Api
 from netlab.apiserver.authz import policy
 from netlab.apiserver.storage import load
@@ -27,7 +26,6 @@ _KEEP_SECONDS = 0.2
 async def bootstrap(api: Api) -> None:
     """Bring the system objects into the store, together, so that they share a commit."""
     wanted = [*(_namespace(name) for name in NAMESPACES), *_own_service(api), *_priority_classes(), *policy.objects()]
-    wanted += published(api.pki)
     wanted += published(api.pki)
     await asyncio.gather(*(ensure(api, obj) for obj in wanted))
     api.allocation.repair(_own_service(api)[:1])

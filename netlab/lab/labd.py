@@ -53,8 +53,6 @@ class Labd:
         self.upstream_timing = upstream_timing
         record = load_record(paths)
         self.without = record.without if record is not None else ()
-        record = load_record(paths)
-        self.without = record.without if record is not None else ()
         self.progress = Progress(began)
         self._changed = asyncio.Condition()
         self._reports: dict[str, asyncio.Event] = {}
