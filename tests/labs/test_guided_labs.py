@@ -16,7 +16,7 @@ from tests.labs.tools import User, until
 pytestmark = pytest.mark.timeout(400)
 
 LESSONS = available()
-SEEDS = {"08": (1, 2, 3)}
+SEEDS = {"08": (3, 5, 7)}
 """A lab that breaks something at random is solved for several choices."""
 CASES = [(lesson, seed) for lesson in LESSONS for seed in SEEDS.get(lesson.number, (0,))]
 
