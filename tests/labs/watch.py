@@ -16,12 +16,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -158,7 +160,7 @@ class Watch:
         """What was seen of a lab, as "interface: why, frame"."""
         self.seen: Counter[str] = Counter()
         self.lost = 0
-        self.probes = 0
+        self._probes: set[bytes] = set()
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # interfaces to come, too
         try:
             self._open()
@@ -168,7 +170,7 @@ class Watch:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
-        self._probe(1)
+        self._probe()
 
     def _open(self) -> None:
         if not self.lo:
@@ -184,21 +186,23 @@ class Watch:
                 self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
         self._socket.settimeout(0.2)
 
-    def _probe(self, total: int) -> None:
-        """Send the watch's own frame on `lo` and see it. TimeoutError when the watch does not."""
+    def _probe(self) -> None:
+        """Send a frame of the watch's own on `lo` and see it, and with it all that came before. TimeoutError when it
+        is not seen."""
+        own = bytes(12) + PROBE.to_bytes(2, "big") + os.urandom(46)  # there may be other watches
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
             sender.bind(("lo", 0))
-            sender.send(bytes(12) + PROBE.to_bytes(2, "big") + bytes(46))
-        for _ in range(300):
-            if self.probes >= total:
-                return
-            self._stopped.wait(0.1)
-        raise TimeoutError("the watch did not see its own frame on lo within 30 s")
+            sender.send(own)
+        end = time.monotonic() + 60
+        while own not in self._probes:
+            if time.monotonic() > end:
+                raise TimeoutError("the watch did not see its own frame on lo within 60 s")
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """See what is still to be seen, and end."""
         try:
-            self._probe(self.probes + 1)
+            self._probe()
         finally:
             self._stopped.set()
             self._thread.join()
@@ -218,7 +222,8 @@ class Watch:
     def _look(self, interface: str, frame: bytes) -> None:
         marks = self.marks
         if interface == "lo":
-            self.probes += frame[12:14] == PROBE.to_bytes(2, "big")
+            if frame[12:14] == PROBE.to_bytes(2, "big"):
+                self._probes.add(frame)
             marks = replace(marks, token=b"")
         else:
             self.seen[interface] += 1
