@@ -109,11 +109,16 @@ def capture(
         if interface:
             sock.bind((interface, ETH_P_ALL))
         else:
-            libc.bind(sock.fileno(), _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(ETH_P_ALL)))
+            bind_everywhere(sock)
     except OSError as problem:
         sock.close()
         raise KernelError(problem.errno or 0, f"capture on {interface or 'all interfaces'} of {ns.name}") from problem
     return Capture(sock, ns.name, snaplen)
+
+
+def bind_everywhere(sock: socket.socket) -> None:
+    """Bind a packet socket to every interface, those to come included."""
+    libc.bind(sock.fileno(), _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(ETH_P_ALL)))
 
 
 def attach_filter(sock: socket.socket, program: bytes) -> None:

@@ -97,6 +97,11 @@ def _container(paths: LabPaths, where: str) -> Obj:
     )
 
 
+def running_pods(paths: LabPaths) -> dict[str, SandboxConfig]:
+    """Running pods by "namespace/name"."""
+    return {name: config for name, (_, config) in sorted(_pods(_processes(paths)).items())}
+
+
 def pod_netns(paths: LabPaths, name: str) -> str:
     """The pinned namespace of the pod `[NAMESPACE/]NAME`."""
     _, config = _pod(paths, _processes(paths), name)
@@ -107,26 +112,3 @@ def mininet(paths: LabPaths, command: str | None) -> int:
     """Mininet's prompt (or one command of it) in the lab."""
     argv = [sys.executable, "-m", "netlab.substrate.prompt", str(paths.topology)]
     return enter(paths, [*argv, "-c", command] if command else argv)
-
-
-def capture(paths: LabPaths, where: Sequence[str], expression: str, *, text: bool) -> int:
-    """Run an observer in the lab on the caller's standard streams."""
-    from netlab.trace.observe import Point, request
-
-    topology = load(paths.topology)
-    points = [Point(*_point(paths, topology, place)) for place in where]
-    return enter(paths, [sys.executable, "-m", "netlab.trace.observe", request(points, expression, text)])
-
-
-def _point(paths: LabPaths, topology: Topology, where: str) -> tuple[str, str, str]:
-    """(what to call it, pinned namespace, interface or "")."""
-    name, _, interface = where.partition(":")
-    if name.startswith("pod/"):
-        pod = name.removeprefix("pod/")
-        return pod, pod_netns(paths, pod), interface or "eth0"
-    known = machines(topology)
-    if name not in known:
-        raise LabError(
-            f"no machine '{name}' in lab '{paths.name}'; there are: {', '.join(known)}; a pod is pod/NAME", 2
-        )
-    return name, name, interface

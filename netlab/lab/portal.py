@@ -50,7 +50,7 @@ class Portal:
         self._door: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def socket(self, netns: str, family: int, kind: int, proto: int = 0) -> socket.socket:
+    def open_socket(self, netns: str, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A socket of that namespace. LabError where there is no such namespace."""
         request = {"op": "socket", "netns": netns, "family": family, "type": kind, "proto": proto}
         with self._ask(request) as answers:
@@ -105,7 +105,9 @@ class Portal:
         except OSError as problem:
             mine.close()
             self.close()
-            raise LabError(f"lab '{self.paths.name}' cannot be entered: {problem.strerror}; does it still run?") from None
+            raise LabError(
+                f"lab '{self.paths.name}' cannot be entered: {problem.strerror}; does it still run?"
+            ) from None
         return mine
 
     def _check(self, data: bytes, what: str) -> Obj:

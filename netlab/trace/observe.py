@@ -1,7 +1,8 @@
 """Capturing at many interfaces of a lab at once, from a process inside it.
 
-`python -m netlab.trace.observe REQUEST` says "ready" when all sockets are open, and writes one line a frame (JSON, or
-text for a reader) until its standard input ends or it is interrupted. The filter runs in the kernel, in each socket.
+`python -m netlab.trace.observe REQUEST` opens a ring at every place, merges what is seen in time, and writes it to its
+standard output as pcapng, as text, or as JSON lines (the first says "ready" when all are open), until its standard
+input ends, it is interrupted, or as much as was asked for has been seen. Filters run in the kernel.
 """
 
 from __future__ import annotations
@@ -10,109 +11,216 @@ import base64
 import contextlib
 import json
 import os
-import selectors
+import select
+import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import IO, TypeAlias
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import IO, Literal
 
 from netlab.api.types import Obj
-from netlab.kernel import netns
-from netlab.kernel.capture import Capture, capture
+from netlab.kernel import conntrack, netns
+from netlab.kernel.errors import KernelError
+from netlab.kernel.nlsocket import NetlinkSocket
+from netlab.kernel.ring import BLOCK, open_ring
+from netlab.trace.follow import Flow, Follower, Tuple5
+from netlab.trace.merge import Merge, Seen, Tap, exact
 from netlab.trace.packet import decode
-from netlab.trace.render import outer, summary
+from netlab.trace.sinks import Labels, LineSink, PcapngSink, Sink
 from netlab.trace.story import Frame
 
-Writer: TypeAlias = "Callable[[Capture, Point, IO[str]], None]"
+Format = Literal["json", "text", "pcapng"]
+
+RINGS = 96 << 20
+"""Bytes of all rings together: kernel memory."""
+LARGEST, SMALLEST = 8 << 20, 4 * BLOCK
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where to listen. `place` is what a reader calls it, `netns` the pinned namespace; "" means every interface."""
+    """Where to listen. `place` is what a reader calls it, `netns` the pinned namespace ("": the lab's own).
+
+    `interface`: a name, patterns with commas between them, or "" for every one."""
 
     place: str
     netns: str
     interface: str = ""
 
 
-def request(points: Iterable[Point], expression: str, text: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What else an observer is asked for. `count` 0 and `seconds` 0: no end. `nodes`: whose conntrack to follow."""
+
+    count: int = 0
+    seconds: float = 0.0
+    flow: Flow | None = None
+    nodes: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=Labels)
+
+
+def request(
+    points: Iterable[Point],
+    expression: str,
+    text: bool = False,
+    *,
+    form: Format | None = None,
+    wanted: Wanted | None = None,
+) -> str:
     """The argument that an observer is started with."""
-    return json.dumps({"points": [asdict(point) for point in points], "filter": expression, "text": text})
+    return json.dumps(
+        {
+            "points": [asdict(point) for point in points],
+            "filter": expression,
+            "format": form or ("text" if text else "json"),
+            **asdict(wanted or Wanted()),
+        }
+    )
 
 
 def frame(entry: Obj) -> Frame:
-    """One line of an observer as a Frame."""
+    """One JSON line of an observer as a Frame."""
     packet = decode(base64.b64decode(entry["data"]))
     return Frame(entry["time"] / 1e9, entry["place"], entry["interface"], entry["direction"], packet)
 
 
-def main(asked: Obj, source: IO[str] = sys.stdin, target: IO[str] = sys.stdout) -> None:
-    """The observer's process."""
-    write = _write_text if asked["text"] else _write_json
-    with selectors.DefaultSelector() as selector:
-        opened = [_open(selector, Point(**point), asked["filter"]) for point in asked["points"]]
-        with contextlib.suppress(PermissionError):  # a file, or /dev/null: then only an interruption ends it
-            selector.register(source, selectors.EVENT_READ, None)
-        if not asked["text"]:
-            print(json.dumps({"ready": len(opened)}), file=target, flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while _turn(selector, source, target, write):
-                pass
-        for point, sight in opened:
-            write(sight, point, target)  # what arrived while the end was told
-            _say_dropped(point, sight, asked["text"], target)
-            sight.close()
-    target.flush()
+def ring_size(taps: int) -> int:
+    """Bytes of each ring where there are so many."""
+    return max(SMALLEST, min(LARGEST, RINGS // max(taps, 1)) // BLOCK * BLOCK)
 
 
-def _say_dropped(point: Point, sight: Capture, text: bool, target: IO[str]) -> None:
-    lost = sight.dropped()
-    if not text:
-        print(json.dumps({"place": point.place, "dropped": lost}), file=target)
-    elif lost:
-        print(f"{point.place}: {lost} frames lost because the reader was too slow", file=target)
+def main(asked: Obj, source: IO[str] = sys.stdin, target: IO[str] = sys.stdout) -> int:
+    """The observer's process; its exit status."""
+    labels = Labels(**{**asked["labels"], "expression": asked["filter"]})
+    follower = Follower(_flow(asked["flow"])) if asked["flow"] else None
+    points = [Point(**point) for point in asked["points"]]
+    try:
+        listening = Conntrack(asked["nodes"], follower) if follower else None
+        taps = [_tap(point, asked["filter"], ring_size(len(points))) for point in points]
+    except (KernelError, ValueError) as problem:
+        print(f"Error: {problem}", file=sys.stderr)
+        return 1
+    if asked["format"] == "pcapng":
+        sink: Sink = PcapngSink(target.fileno(), labels, follower)
+    else:
+        sink = LineSink(target, labels, follower, text=asked["format"] == "text")
+    stop = Stop(source, asked["count"], asked["seconds"])
+    try:
+        _observe(Merge(taps), sink, stop, listening)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+    return 0
 
 
-def _open(selector: selectors.BaseSelector, point: Point, expression: str) -> tuple[Point, Capture]:
-    sight = capture(netns.open(point.netns), point.interface, expression=expression)
-    selector.register(sight.fileno(), selectors.EVENT_READ, (point, sight))
-    return point, sight
+def _flow(data: Obj) -> Flow:
+    return Flow(tuple((a, p) for a, p in data["clients"]), tuple((a, p) for a, p in data["servers"]), data["protocol"])
 
 
-def _turn(selector: selectors.BaseSelector, source: IO[str], target: IO[str], write: Writer) -> bool:
-    """Wait for frames or for the end of the input; False when it came."""
-    for key, _ in selector.select():
-        if key.data is None:
-            if not os.read(source.fileno(), 4096):
-                return False
-        else:
-            point, sight = key.data
-            write(sight, point, target)
-    target.flush()
-    return True
+def _tap(point: Point, expression: str, size: int) -> Tap:
+    with netns.open(point.netns) if point.netns else netns.own() as ns:
+        sock = ns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    one = point.interface if exact(point.interface) else ""
+    try:
+        ring = open_ring(sock, one, expression=expression, size=size)
+    except KernelError as problem:
+        raise KernelError(problem.errno or 0, f"{point.place}: capture on {one or 'all interfaces'}") from None
+    return Tap(point.place, ring, point.interface)
 
 
-def _write_json(sight: Capture, point: Point, target: IO[str]) -> None:
-    for seen in sight.read():
-        entry = {
-            "time": seen.time,
-            "place": point.place,
-            "interface": seen.interface,
-            "direction": seen.direction,
-            "data": base64.b64encode(seen.data).decode(),
-        }
-        print(json.dumps(entry), file=target)
+class Conntrack:
+    """The tracking tables of all nodes, kept up with for a follower."""
+
+    def __init__(self, nodes: Sequence[str], follower: Follower) -> None:
+        self.follower = follower
+        self.streams: list[NetlinkSocket] = []
+        for name in nodes:
+            with netns.open(name) as ns:
+                self.streams.append(conntrack.subscribe(ns))
+                follower.learn_all(_tuples(entry) for entry in conntrack.entries(ns))
+
+    def read(self) -> None:
+        """What has been told since; a table that told too much at once has told enough of what matters."""
+        for stream in self.streams:
+            with contextlib.suppress(OSError):
+                for event, entry in conntrack.events(stream):
+                    if event == "destroy":
+                        self.follower.forget(*_tuples(entry))
+                    else:
+                        self.follower.learn(*_tuples(entry))
 
 
-def _write_text(sight: Capture, point: Point, target: IO[str]) -> None:
-    for seen in sight.read():
-        packet = decode(seen.data)
-        encapsulation = f"{outer(packet)} ▸ " if packet.inner else ""
-        clock = time.strftime("%H:%M:%S", time.localtime(seen.time // 10**9)) + f".{seen.time // 1000 % 10**6:06d}"
-        where = f"{point.place} {seen.interface} {seen.direction}"
-        print(f"{clock}  {where:<28}  {encapsulation}{summary(packet)}", file=target)
+def _tuples(entry: conntrack.Entry) -> tuple[Tuple5, Tuple5]:
+    one, two = entry.original, entry.reply
+    return (entry.proto, one.src, one.sport, one.dst, one.dport), (entry.proto, two.src, two.sport, two.dst, two.dport)
+
+
+class Stop:
+    """When it is enough."""
+
+    def __init__(self, source: IO[str], count: int, seconds: float) -> None:
+        self.source, self.left = source, count or -1
+        self.deadline = time.monotonic() + seconds if seconds else float("inf")
+        self.now = False
+        signal.signal(signal.SIGINT, self._interrupted)
+        signal.signal(signal.SIGTERM, self._interrupted)
+
+    def _interrupted(self, *_: object) -> None:
+        self.now = True
+
+    def told(self) -> None:
+        """Standard input is readable: its end is ours."""
+        if not os.read(self.source.fileno(), 4096):
+            self.now = True
+
+    @property
+    def reached(self) -> bool:
+        return self.now or self.left == 0 or time.monotonic() >= self.deadline
+
+
+def _observe(merge: Merge, sink: Sink, stop: Stop, listening: Conntrack | None) -> None:
+    poll = select.poll()
+    for tap in merge.taps:
+        poll.register(tap.ring.fileno(), select.POLLIN)
+    stdin = stop.source.fileno()
+    if _can_wait(stdin):
+        poll.register(stdin, select.POLLIN)
+    sink.begin(merge.taps)
+    while not stop.reached:
+        for fd, _ in poll.poll(0 if merge.busy else 20):
+            if fd == stdin:
+                stop.told()
+        merge.drain()
+        for _ in range(4):  # then the rings are looked at again
+            if not merge.step():
+                break
+            merge.drain()
+        _write(merge.ready(), sink, stop, listening)
+    if stop.left:
+        _write(merge.rest(), sink, stop, listening)
+    sink.end()
+    merge.close()
+
+
+def _write(batch: list[Seen], sink: Sink, stop: Stop, listening: Conntrack | None) -> None:
+    if listening is not None:
+        listening.read()
+    if stop.left < 0:
+        if batch:
+            sink.write(batch)
+        return
+    for seen in batch:
+        if stop.left:
+            stop.left -= sink.write([seen])
+
+
+def _can_wait(fd: int) -> bool:
+    """Terminals, pipes and sockets tell their end; a file, or /dev/null, is at its end already and says nothing."""
+    import stat
+
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    sys.exit(main(json.loads(sys.argv[1])))
