@@ -27,6 +27,7 @@ _VERBS = {
     "shell": "access",
     "mininet": "access",
     "capture": "capture",
+    "ping": "ping",
     "proxy-mode": "services",
     "conntrack": "services",
     "explain": "services",

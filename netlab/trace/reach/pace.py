@@ -1,0 +1,80 @@
+"""How long to wait for an answer, and how much may be outstanding. PURE.
+
+A pair that is denied is known only by silence. Waiting a fixed second for each is what makes pingAll slow; here all
+pairs wait together, and as long as the network's own answers say is enough: after RFC 6298, but from the worst answers
+instead of the mean, because one wait must do for thousands of pairs. What is not answered is asked again, twice, so
+that a lost packet or a resolution of addresses in between is not mistaken for a denial.
+
+Neighbour entries: the kernel has one table for all namespaces (gc_thresh3, 1,024 entries, and a full table refuses to
+send). A pair on one segment makes two entries, one at each end, so sources take turns and tidy up what they caused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+ATTEMPTS = 3
+FIRST_WAIT = 1.0
+"""Seconds to wait where no answer has come yet: what Linux itself waits for ARP."""
+KERNEL_FLOOR, PROGRAM_FLOOR = 0.05, 0.4
+"""The least to wait where a kernel answers, and where a program does."""
+CEILING = 1.0
+OUTSTANDING = 100
+"""Pairs unanswered at a time in one namespace: their answers must fit in one socket's buffer of 208 KiB."""
+CONNTRACK_SHARE = 0.5
+NEIGHBOUR_SHARE = 0.6
+"""Shares of the kernel's tables that a run may use."""
+DEFAULT_THRESHOLD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What the answers so far say. Seconds. `floor` is the least to wait."""
+
+    floor: float = KERNEL_FLOOR
+    answers: int = 0
+    mean: float = 0.0
+    deviation: float = 0.0
+    worst: float = 0.0
+
+    def seen(self, rtt: float) -> Patience:
+        """After one more answer (RFC 6298 section 2: gains 1/8 and 1/4)."""
+        if not self.answers:
+            return replace(self, answers=1, mean=rtt, deviation=rtt / 2, worst=rtt)
+        deviation = 0.75 * self.deviation + 0.25 * abs(self.mean - rtt)
+        return replace(
+            self,
+            answers=self.answers + 1,
+            mean=0.875 * self.mean + 0.125 * rtt,
+            deviation=deviation,
+            worst=max(self.worst, rtt),
+        )
+
+    def wait(self, attempt: int) -> float:
+        """How long to wait after the last packet of an attempt (0, 1, …): later attempts wait longer."""
+        if not self.answers:
+            return min(FIRST_WAIT, CEILING)
+        wanted = max(self.mean + 4 * self.deviation, 2 * self.worst)
+        return min(CEILING, max(self.floor, wanted) * (attempt + 1))
+
+
+def turns(new_entries: Sequence[int], room: int) -> Iterator[range]:
+    """Sources in turns, so that no turn makes more neighbour entries than there is room for (one source at least).
+
+    `new_entries[i]` is what source i makes, at both ends.
+    """
+    start, used = 0, 0
+    for index, number in enumerate(new_entries):
+        if index > start and used + number > room:
+            yield range(start, index)
+            start, used = index, 0
+        used += number
+    if start < len(new_entries):
+        yield range(start, len(new_entries))
+
+
+def chunks(total: int, size: int = OUTSTANDING) -> Iterator[range]:
+    """`range(total)` in pieces."""
+    for start in range(0, total, size):
+        yield range(start, min(total, start + size))
