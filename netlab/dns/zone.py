@@ -24,11 +24,20 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A ready endpoint with the name it has below its Service."""
+    """A ready endpoint. `hostname` is the one it was given, `pod` the name of the pod behind it; either may be ""."""
 
     address: str
     hostname: str
     ports: tuple[Port, ...]
+    pod: str = ""
+
+    def label(self, pod_names: bool = False) -> str:
+        """Its name below its Service: the hostname, with `endpoint_pod_names` else the pod's, else the address."""
+        if self.hostname:
+            return self.hostname
+        if pod_names and self.pod:
+            return self.pod
+        return self.address.replace(".", "-").replace(":", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ Key = tuple[str, str]
 
 
 class Zone:
-    """The names of one cluster. `serial` grows with every change, for the SOA record."""
+    """The names of one cluster. `serial` grows with every change, for the SOA record and for whoever keeps answers."""
 
     def __init__(self) -> None:
         self.namespaces: set[str] = set()
@@ -61,10 +70,14 @@ class Zone:
         self._of_service: dict[Key, dict[Key, tuple[Endpoint, ...]]] = {}
         self._service_of_address: dict[str, set[Key]] = {}
         self._endpoints_of_address: dict[str, set[Key]] = {}
+        self._pods: dict[Key, tuple[str, ...]] = {}
+        self._pods_at: dict[str, set[Key]] = {}
 
     def put_namespace(self, obj: Obj) -> None:
-        self.namespaces.add(obj["metadata"]["name"].lower())
-        self.serial += 1
+        name = obj["metadata"]["name"].lower()
+        if name not in self.namespaces:
+            self.namespaces.add(name)
+            self.serial += 1
 
     def drop_namespace(self, obj: Obj) -> None:
         self.namespaces.discard(obj["metadata"]["name"].lower())
@@ -72,8 +85,10 @@ class Zone:
 
     def put_service(self, obj: Obj) -> None:
         """A Service as it is now."""
-        self.drop_service(obj)
         service = _service(obj)
+        if self.services.get(_key(obj)) == service:
+            return
+        self.drop_service(obj)
         self.services[_key(obj)] = service
         for address in service.addresses:
             self._service_of_address.setdefault(address, set()).add(_key(obj))
@@ -86,22 +101,25 @@ class Zone:
 
     def put_slice(self, obj: Obj) -> None:
         """An EndpointSlice as it is now; one that names no Service counts for nothing."""
-        self.drop_slice(obj)
-        name = obj["metadata"].get("labels", {}).get("kubernetes.io/service-name", "")
+        name = (obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
         if not name or obj.get("addressType") == "FQDN":
+            self.drop_slice(obj)
             return
         service = (obj["metadata"]["namespace"].lower(), name.lower())
         endpoints = tuple(_endpoints(obj))
+        if self._slices.get(_key(obj)) == (service, endpoints):
+            return
+        self.drop_slice(obj)
         self._slices[_key(obj)] = (service, endpoints)
         self._of_service.setdefault(service, {})[_key(obj)] = endpoints
         for endpoint in endpoints:
             self._endpoints_of_address.setdefault(endpoint.address, set()).add(service)
 
     def drop_slice(self, obj: Obj) -> None:
-        self.serial += 1
         service, endpoints = self._slices.pop(_key(obj), (None, ()))
         if service is None:
             return
+        self.serial += 1
         slices = self._of_service[service]
         del slices[_key(obj)]
         if not slices:
@@ -110,6 +128,29 @@ class Zone:
         for endpoint in endpoints:
             if endpoint.address not in still:
                 _discard(self._endpoints_of_address, endpoint.address, service)
+
+    def put_pod(self, obj: Obj) -> None:
+        """A pod as it is now, for `pods verified`; one that has ended has no name."""
+        status = obj.get("status") or {}
+        ended = status.get("phase") in ("Succeeded", "Failed") or obj["metadata"].get("deletionTimestamp")
+        entries = status.get("podIPs") or ([{"ip": status["podIP"]}] if status.get("podIP") else [])
+        addresses = () if ended else tuple(canonical(entry["ip"]) for entry in entries)
+        if self._pods.get(_key(obj), ()) == addresses:
+            return
+        self.drop_pod(obj)
+        self._pods[_key(obj)] = addresses
+        for address in addresses:
+            self._pods_at.setdefault(address, set()).add(_key(obj))
+
+    def drop_pod(self, obj: Obj) -> None:
+        addresses = self._pods.pop(_key(obj), ())
+        self.serial += bool(addresses)
+        for address in addresses:
+            _discard(self._pods_at, address, _key(obj))
+
+    def has_pod(self, namespace: str, address: str) -> bool:
+        """Whether a pod of the namespace has that address."""
+        return any(key[0] == namespace for key in self._pods_at.get(address, ()))
 
     def endpoints(self, service: Key) -> Iterator[Endpoint]:
         """The ready endpoints of a Service, from all its slices; one that two slices name comes once."""
@@ -124,19 +165,18 @@ class Zone:
         """The Services with that cluster IP."""
         return [self.services[key] for key in sorted(self._service_of_address.get(address, ()))]
 
-    def endpoints_at(self, address: str) -> list[tuple[Service, Endpoint]]:
-        """The endpoints of headless Services with that address (those of others have no name of their own)."""
-        found: list[tuple[Service, Endpoint]] = []
-        for key in sorted(self._endpoints_of_address.get(address, ())):
-            service = self.services.get(key)
-            if service is None or not service.headless:
-                continue
-            found.extend((service, endpoint) for endpoint in self.endpoints(key) if endpoint.address == address)
-        return found
+    def endpoints_at(self, address: str) -> list[tuple[Key, Endpoint]]:
+        """The endpoints with that address, and of which Service they are."""
+        return [
+            (key, endpoint)
+            for key in sorted(self._endpoints_of_address.get(address, ()))
+            for endpoint in self.endpoints(key)
+            if endpoint.address == address
+        ]
 
 
 def _key(obj: Obj) -> Key:
-    return obj["metadata"].get("namespace", "").lower(), obj["metadata"]["name"].lower()
+    return (obj["metadata"].get("namespace") or "").lower(), obj["metadata"]["name"].lower()
 
 
 def _discard(index: dict[str, set[Key]], value: str, key: Key) -> None:
@@ -168,10 +208,10 @@ def _endpoints(obj: Obj) -> Iterator[Endpoint]:
     for endpoint in obj.get("endpoints") or ():
         if (endpoint.get("conditions") or {}).get("ready") is False:
             continue
+        target = endpoint.get("targetRef") or {}
+        pod = target.get("name", "") if target.get("kind", "Pod") == "Pod" else ""
         for address in endpoint.get("addresses") or ():
-            text = canonical(address)
-            hostname = (endpoint.get("hostname") or text.replace(".", "-").replace(":", "-")).lower()
-            yield Endpoint(text, hostname, ports)
+            yield Endpoint(canonical(address), (endpoint.get("hostname") or "").lower(), ports, pod.lower())
 
 
 def canonical(address: str) -> str:

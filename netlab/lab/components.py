@@ -40,7 +40,7 @@ ZYGOTE_MODULES = (
     "netlab.scheduler.scheduler",
     "netlab.node.agent",
     "netlab.node.proxy",
-    "netlab.dns.server",
+    "netlab.dns.program",
     "netlab.metrics.server",
     "netlab.metrics.certificate",
     "netlab.client.in_cluster",

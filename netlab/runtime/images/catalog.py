@@ -21,7 +21,7 @@ TARGETS: dict[str, tuple[str, Literal["init", "zygote"]]] = {
     "pause": ("netlab.runtime.builtin.pause:main", "init"),
     "http-echo": ("netlab.runtime.builtin.httpecho:main", "init"),
     "loadgen": ("netlab.runtime.builtin.loadgen:main", "init"),
-    "coredns": ("netlab.dns.server:main", "zygote"),
+    "coredns": ("netlab.dns.program:main", "zygote"),
     "metrics-server": ("netlab.metrics.server:main", "zygote"),
 }
 
