@@ -1,4 +1,4 @@
-"""Packets by a ring that the kernel fills and we read in blocks: TPACKET_V3 (Linux Documentation/networking/packet_mmap).
+"""Packets by a ring that the kernel fills and we read in blocks: TPACKET_V3 (Documentation/networking/packet_mmap).
 
 One system call a packet limits Python to about 200,000 a second. A ring needs none: the kernel writes frames into blocks
 of shared memory and hands each over when it is full or `RETIRE` ms old; we copy the block (memory's speed, nothing is

@@ -97,6 +97,14 @@ def _container(paths: LabPaths, where: str) -> Obj:
     )
 
 
+def container_process(paths: LabPaths, where: str) -> tuple[int, dict[str, str]]:
+    """The process of the pod `[NAMESPACE/]NAME[:CONTAINER]`, in the lab's numbers, and the container's environment."""
+    from netlab.runtime import records
+
+    process = _container(paths, where)
+    return int(process["pid"]), dict(records.container_record(process["meta"]).env)
+
+
 def running_pods(paths: LabPaths) -> dict[str, SandboxConfig]:
     """Running pods by "namespace/name"."""
     return {name: config for name, (_, config) in sorted(_pods(_processes(paths)).items())}

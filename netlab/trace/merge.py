@@ -131,15 +131,19 @@ class Merge:
         self._pending = pending[end:]
         return pending[:end]
 
+    def now(self) -> list[Seen]:
+        """All that has been taken up, without waiting for what may be older: for one tap that is the order."""
+        found, self._pending = self._pending, []
+        found.sort(key=_time)
+        return found
+
     def rest(self) -> list[Seen]:
         """At the end: wait for the blocks that are not full, and give all that is left, in order."""
         time.sleep(SETTLED / 1e9)
         self.drain()
         while self.step():
             pass
-        found, self._pending = self._pending, []
-        found.sort(key=_time)
-        return found
+        return self.now()
 
     def close(self) -> None:
         for tap in self.taps:
