@@ -10,7 +10,7 @@ from pathlib import Path
 
 from netlab.dns.answers import address_record, reverse_address
 from netlab.dns.config import Hosts, longest
-from netlab.dns.message import NOERROR, NXDOMAIN, Query, Record, Reply
+from netlab.dns.message import NOERROR, SERVFAIL, Query, Record, Reply
 
 
 @dataclass(slots=True)
@@ -57,27 +57,21 @@ def load(config: Hosts) -> str:
 
 def resolve(found: HostsTable, config: Hosts, query: Query) -> Reply | None:
     """The answer; None passes the question on."""
-    if query.type == "PTR" and config.reverse and (address := reverse_address(query.lower)):
-        names = list(dict.fromkeys(found.addresses.get(address, ())))
-        if names:
-            return _say(NOERROR, tuple(Record(query.name, "PTR", config.ttl, name) for name in names))
+    if query.type == "PTR":  # passed on without a name, whatever `fallthrough` says
+        address = reverse_address(query.lower) if config.reverse else None
+        names = list(dict.fromkeys(found.addresses.get(address, ()))) if address else []
+        pointers = tuple(Record(query.name, "PTR", config.ttl, name) for name in names)
+        return _say(NOERROR, pointers) if pointers else None
     if longest(config.zones, query.lower) is None:
         return None
     addresses = found.names.get(query.lower)
     if addresses is None:
         if config.fallthrough is not None and config.fallthrough.through(query.lower):
             return None
-        if query.lower.endswith(".arpa.") and not config.inline:
-            return None
-        # as upstream: without a record at all the next plugin decides only where it may fall through
-        return _say(NXDOMAIN if not _below(found, query.lower) else NOERROR)
+        # as upstream: a hosts file has no SOA, so it cannot say that a name does not exist
+        return Reply(SERVFAIL, aa=False, plugin="hosts")
     records = (address_record(query.name, config.ttl, one) for one in dict.fromkeys(addresses))
     return _say(NOERROR, tuple(one for one in records if one.type == query.type))
-
-
-def _below(found: HostsTable, name: str) -> bool:
-    """Whether names exist below it: then it exists too, without records (RFC 8020)."""
-    return any(one.endswith("." + name) for one in found.names)
 
 
 def _say(rcode: int, answer: tuple[Record, ...] = ()) -> Reply:

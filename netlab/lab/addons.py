@@ -25,7 +25,22 @@ def manifests(topology: Topology) -> list[Obj]:
     text = (files.files("netlab.lab") / "manifests" / "coredns.yaml").read_text()
     cluster = topology.cluster
     filled = Template(text).safe_substitute(dns_domain=cluster.dns_domain, dns_ip=cluster.dns_ip)
-    return in_apply_order(parse(filled, "coredns.yaml"))
+    objects = list(parse(filled, "coredns.yaml"))
+    return in_apply_order([*objects, *node_local_dns(topology)])
+
+
+def node_local_dns(topology: Topology) -> list[Obj]:
+    """NodeLocal DNSCache, where the topology has it on. It takes the cluster DNS' own address too, so that pods need
+    not know; not with IPVS, which has that address on an interface of its own (there the kubelet tells pods)."""
+    cluster = topology.cluster
+    if not cluster.node_local_dns:
+        return []
+    local = [NODE_LOCAL_DNS] if cluster.proxy_mode == "ipvs" else [NODE_LOCAL_DNS, cluster.dns_ip]
+    text = (files.files("netlab.lab") / "manifests" / "nodelocaldns.yaml").read_text()
+    filled = Template(text).safe_substitute(
+        dns_domain=cluster.dns_domain, local_ips=" ".join(local), local_list=",".join(local)
+    )
+    return list(parse(filled, "nodelocaldns.yaml"))
 
 
 def metrics_server(topology: Topology, resolution: float) -> list[Obj]:
@@ -101,7 +116,10 @@ async def _ensure(client: Client, obj: Obj) -> None:
             return
 
 
+NODE_LOCAL_DNS = "169.254.20.10"
+
 _PLURALS = {
+    "DaemonSet": "daemonsets",
     "ServiceAccount": "serviceaccounts",
     "ClusterRole": "clusterroles",
     "ClusterRoleBinding": "clusterrolebindings",

@@ -10,7 +10,8 @@ from ipaddress import ip_network
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.lab import proxymodes
-from netlab.lab.components import announce, component_kubeconfig, node_kubeconfig, share
+from netlab.lab.addons import NODE_LOCAL_DNS
+from netlab.lab.components import announce, component_kubeconfig, node_kubeconfig, resolvers, share
 from netlab.node.agent import run_agent
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.proxy import start_proxy
@@ -33,7 +34,7 @@ def agent_config(
         cluster_name=topology.name,
         cluster_cidr=cluster.pod_cidr,
         service_cidr=cluster.service_cidr,
-        dns_ip=cluster.dns_ip,
+        dns_ip=NODE_LOCAL_DNS if cluster.node_local_dns and cluster.proxy_mode == "ipvs" else cluster.dns_ip,
         dns_domain=cluster.dns_domain,
         overlay=cluster.overlay,
         proxy_mode=cluster.proxy_mode,
@@ -57,10 +58,9 @@ def pools(topology: Topology) -> tuple[Obj, ...]:
     return tuple(found)
 
 
-def resolv_conf(topology: Topology) -> str | None:
-    """What the nodes' own resolv.conf says where the topology has a resolver."""
-    hosts = [host.name for host in topology.hosts if host.resolver is not None]
-    return "".join(f"nameserver {topology.node_ip(name)}\n" for name in hosts) if hosts else None
+def resolv_conf(topology: Topology) -> str:
+    """What the nodes' own resolv.conf says: the topology's resolvers. The machine's own would not be reached."""
+    return "".join(f"nameserver {topology.node_ip(host.name)}\n" for host in resolvers(topology))
 
 
 def node_config(paths: LabPaths, topology: Topology, node: Node) -> NodeConfig:

@@ -18,7 +18,7 @@ from netlab.lab.bus import report
 from netlab.sandbox.paths import LabPaths
 from netlab.sandbox.spec import ProcessSpec
 from netlab.topology import load
-from netlab.topology.model import Node, Topology
+from netlab.topology.model import Host, Node, Topology
 
 API_PORT = 6443
 NODES_PER_AGENT = 32
@@ -41,6 +41,8 @@ ZYGOTE_MODULES = (
     "netlab.node.agent",
     "netlab.node.proxy",
     "netlab.dns.program",
+    "netlab.dns.server",
+    "netlab.dns.nodecache",
     "netlab.metrics.server",
     "netlab.metrics.certificate",
     "netlab.client.in_cluster",
@@ -65,7 +67,8 @@ def specs(paths: LabPaths, topology: Topology, upstream_timing: bool, without: S
     def component(
         name: str, *more: object, hold: tuple[str, ...] = (), node: str | None = control_plane
     ) -> ProcessSpec:
-        function = name.partition("-")[0] if name.startswith("agent") else name.replace("-", "_")
+        own = name.startswith(("agent-", "resolver-"))
+        function = name.partition("-")[0] if own else name.replace("-", "_")
         return ProcessSpec(
             id=f"component/{name}",
             target=f"netlab.lab.components:{function}",
@@ -83,8 +86,14 @@ def specs(paths: LabPaths, topology: Topology, upstream_timing: bool, without: S
         component("apiserver", hold=("api",)),
         *(component(name) for name in ("controller-manager", "scheduler") if name not in without),
         *(component(f"agent-{index}", index, agents, node=None) for index in range(agents)),
+        *(component(f"resolver-{host.name}", host.name, node=host.name) for host in resolvers(topology)),
         component("addons"),
     ]
+
+
+def resolvers(topology: Topology) -> list[Host]:
+    """The hosts that are DNS servers."""
+    return [host for host in topology.hosts if host.resolver is not None]
 
 
 def agent_count(nodes: int) -> int:
@@ -199,6 +208,16 @@ def agent(name: str, state: str, runtime: str, upstream_timing: bool, index: int
 
     paths = _paths(name, state, runtime)
     _run(run_node_agents(paths, load(paths.topology), index, agents, upstream_timing))
+
+
+def resolver(name: str, state: str, runtime: str, upstream_timing: bool, host: str) -> None:
+    """A DNS server outside the cluster, on one of its hosts."""
+    from netlab.dns.outside import serve_host
+
+    topology = load(_paths(name, state, runtime).topology)
+    (found,) = (one for one in topology.hosts if one.name == host)
+    addresses = [ip for end in topology.attachments(host) for ip in (end.ip, end.ip6) if ip]
+    serve_host(addresses, found.resolver or ())
 
 
 def addons(name: str, state: str, runtime: str, upstream_timing: bool) -> None:

@@ -169,7 +169,9 @@ OUTSIDE = """.:53 {
     192.0.2.7 www.example.com
     2001:db8::7 www.example.com
     192.0.2.8 api.corp.example
+    fallthrough
   }
+  forward . /dev/null
 }"""
 
 

@@ -22,6 +22,7 @@ TARGETS: dict[str, tuple[str, Literal["init", "zygote"]]] = {
     "http-echo": ("netlab.runtime.builtin.httpecho:main", "init"),
     "loadgen": ("netlab.runtime.builtin.loadgen:main", "init"),
     "coredns": ("netlab.dns.program:main", "zygote"),
+    "node-cache": ("netlab.dns.nodecache:main", "zygote"),
     "metrics-server": ("netlab.metrics.server:main", "zygote"),
 }
 
@@ -74,6 +75,15 @@ ROWS = (
         tag="v1.12.1",
         entrypoint=("/coredns",),
         programs=("coredns",),
+        ports=("53/udp", "53/tcp"),
+    ),
+    Row(
+        ("registry.k8s.io/dns/k8s-dns-node-cache", "k8s.gcr.io/dns/k8s-dns-node-cache"),
+        "builtin",
+        "a DNS cache on every node, NodeLocal DNSCache",
+        tag="1.26.4",
+        entrypoint=("/node-cache",),
+        programs=("node-cache",),
         ports=("53/udp", "53/tcp"),
     ),
     Row(
