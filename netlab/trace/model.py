@@ -92,7 +92,8 @@ def host_port(address: str, port: int | None) -> str:
 class Step:
     """One thing that happened. `where` identifies a rule ("iptables nat KUBE-SERVICES 3", "nft ip kube-proxy services
     handle 12"), `text` prints it or says it in words. `counter`: its packets and bytes. `owner`: the Service, pod or node
-    that it is there for. `deciding`: it changed or ended the packet's way, rather than only leading on."""
+    that it is there for. `deciding`: it changed or ended the packet's way, rather than only leading on. `outer`: it met the
+    packet's encapsulation, not the packet."""
 
     kind: StepKind
     text: str
@@ -100,6 +101,7 @@ class Step:
     counter: tuple[int, int] | None = None
     owner: str = ""
     deciding: bool = False
+    outer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Hop:
     changes: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     time: float = 0.0
+    optional: bool = False
+    """Predicted, but seen only by some packets of such a flow (see `predict.walk`)."""
 
     @property
     def key(self) -> tuple[str, str, str]:

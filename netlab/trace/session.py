@@ -1,0 +1,424 @@
+"""One trace, made inside the lab: reads the machines, predicts, sends and watches, compares.
+
+`python -m netlab.trace.session REQUEST` prints one JSON report; `run` is the same as a function. Requests come from
+`netlab.lab.tracing`, which knows the API's objects.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from netlab.api.types import Obj
+from netlab.kernel.capture import SO_TIMESTAMPNS
+from netlab.kernel.errors import KernelError
+from netlab.trace import model, rulehits
+from netlab.trace.compare import compare, explained, nearest
+from netlab.trace.correlate import Met, Seen, Sight, observed, sort
+from netlab.trace.gather import Gathered, Place
+from netlab.trace.model import Difference, Flow, Hop, Step, Trace, Verdict
+from netlab.trace.predict import Uninterpretable, World, predict
+from netlab.trace.predict.context import Oracle
+from netlab.trace.predict.route import lookup, source_address
+from netlab.trace.predict.state import Machine
+from netlab.trace.probe import Probe, prepare
+from netlab.trace.watch import Watch
+
+WATCHED = 64
+"""Machines that are all watched; of a bigger lab only those on the predicted ways."""
+QUIET = 0.2
+"""Seconds without a sight after which nothing more is expected of a packet that should be lost."""
+ANSWER = 2.0
+"""Seconds that an expected answer may take."""
+SETTLE = 0.01
+"""Seconds that the answer's last sights and events may be late."""
+
+
+class TraceError(RuntimeError):
+    """The trace cannot be made; one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`mode`: "both", "predict" or "observe". `names` of addresses; `services`: "protocol address port" → name.
+    `query`: the payload of a datagram, hex. `size`: bytes of payload."""
+
+    places: tuple[Place, ...]
+    source: str
+    dst: str
+    protocol: str
+    dport: int = 0
+    mode: str = "both"
+    size: int = 0
+    df: bool = True
+    query: str = ""
+    names: Mapping[str, str] | None = None
+    services: Mapping[str, str] | None = None
+    answer: float = ANSWER
+
+    @classmethod
+    def of(cls, data: Obj) -> Request:
+        return cls(**{**data, "places": tuple(Place(**one) for one in data["places"])})
+
+    def to_obj(self) -> Obj:
+        return asdict(self)
+
+
+class _First:
+    """An oracle for questions where any answer will do."""
+
+    def choose(self, what: str, options: Sequence[tuple[str, float]]) -> int:
+        return 0
+
+
+def run(request: Request, gathered: Gathered | None = None) -> Obj:
+    """The report as JSON data: {"predicted": […], "observed": …, "difference": …, "frames": […], "error": …}."""
+    v6 = ":" in request.dst
+    own = gathered is None
+    gathered = gathered or Gathered(request.places, ipv6=v6)
+    try:
+        return _Session(request, gathered).run()
+    finally:
+        if own:
+            gathered.close()
+
+
+class _Session:
+    def __init__(self, request: Request, gathered: Gathered) -> None:
+        self.request, self.gathered = request, gathered
+        self.stamp: socket.socket | None = None
+        names, services = request.names or {}, request.services or {}
+        self.world = World(
+            gathered,
+            lambda address: names.get(address, ""),
+            lambda protocol, address, port: services.get(f"{protocol} {address} {port}", ""),
+        )
+
+    def run(self) -> Obj:
+        request = self.request
+        if request.mode != "predict":
+            # Kernel timestamps begin a while after the first socket asked for them: ask now.
+            self.stamp = self.gathered.namespace(request.source).socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.stamp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        try:
+            return self._run()
+        finally:
+            if self.stamp is not None:
+                self.stamp.close()
+
+    def _run(self) -> Obj:
+        request = self.request
+        flow = Flow(request.source, self._source(), request.dst, request.protocol, 0, request.dport,
+                    len(request.query) // 2 or request.size, request.df)  # fmt: skip
+        if request.mode == "predict":
+            return _report(self._predict(flow))
+        with _alone():
+            probe = prepare(self.gathered.namespace(request.source), request.protocol, flow.src, request.dst,
+                            request.dport, size=request.size, df=request.df, payload=bytes.fromhex(request.query))  # fmt: skip
+            try:
+                return self._both(
+                    replace(flow, sport=probe.sport, protocol=probe.token.protocol, size=_size(probe)), probe
+                )
+            finally:
+                probe.close()
+
+    def _source(self) -> str:
+        """The address that the source's kernel would take."""
+        machine = self.gathered[self.request.source]
+        oracle: Oracle = _First()
+        found = lookup(machine, self.request.dst, oracle, iif="lo")
+        address = source_address(machine, found, self.request.dst) if found.kind else ""
+        if address:
+            return address
+        v6 = ":" in self.request.dst
+        every = [
+            a
+            for one in machine.interfaces.values()
+            if one.kind != "loopback"
+            for a, _, scope in one.addresses
+            if scope < 253
+        ]
+        if not every:
+            raise TraceError(f"{machine.name} has no IPv{6 if v6 else 4} address")
+        return every[0]
+
+    def _predict(self, flow: Flow) -> tuple[Trace, ...]:
+        try:
+            return predict(self.world, flow)
+        except Uninterpretable as problem:
+            raise TraceError(f"cannot predict: a rule cannot be interpreted: {problem}") from None
+
+    def _both(self, flow: Flow, probe: Probe) -> Obj:
+        problem, ways = "", tuple[Trace, ...]()
+        if self.request.mode != "observe" or len(self.gathered) > WATCHED:
+            try:
+                ways = self._predict(flow)
+            except TraceError as error:
+                problem = str(error)
+        watch = Watch(self.gathered, probe.token)
+        try:
+            places, filtered = self._where(ways, flow)
+            watch.open(places, filtered)
+            probe.send()
+            self._wait(watch, probe, ways)
+            watch.finish()
+        finally:
+            watch.close()
+        seen = sort(watch.sights, probe.token)
+        found = self._observed(flow, probe, watch, seen)
+        if self.request.mode == "observe":
+            return _report((), found, None, _frames(watch), problem)
+        mine = nearest(ways, found)
+        difference = compare(mine, found) if mine else None
+        if mine is not None:
+            found = _explained(found, mine)
+        return _report(ways, found, difference, _frames(watch), problem)
+
+    def _where(self, ways: Sequence[Trace], flow: Flow) -> tuple[list[str], list[str]]:
+        """(places to watch, those of them whose rules are traced)."""
+        every = [t for way in ways for t in (way, way.reply) if t is not None]
+        on_way = dict.fromkeys(hop.place for trace in every for hop in trace.hops)
+        on_way[flow.source] = None
+        for trace in every:
+            on_way[trace.verdict.place] = None
+        machines = [name for name, place in self.gathered.places.items() if place.kind != "pod"]
+        if len(machines) <= WATCHED:
+            on_way |= dict.fromkeys(machines)
+        if not ways:
+            on_way |= dict.fromkeys(list(self.gathered.places)[: 4 * WATCHED])
+        places = [name for name in on_way if name in self.gathered.places]
+        filtered = [name for name in places if self.gathered[name].xtables or self.gathered[name].nft]
+        return places, filtered
+
+    def _wait(self, watch: Watch, probe: Probe, ways: Sequence[Trace]) -> None:
+        """Until the answer is back at the source, or nothing more is to be expected."""
+        hopeful = not ways or any(way.reply is not None and way.reply.verdict.kind == "delivered" for way in ways)
+        begin = time.monotonic()
+        while True:
+            left = begin + self.request.answer - time.monotonic()
+            if left <= 0 or not watch.wait(min(left, self.request.answer if hopeful else QUIET)):
+                break
+            if self._back(watch, probe):
+                watch.wait(SETTLE)
+                break
+        probe.look()
+
+    def _back(self, watch: Watch, probe: Probe) -> bool:
+        source = self.request.source
+        seen = sort(watch.sights, probe.token)
+        return any(s.place == source and s.direction != "out" for s in (*seen.reply, *seen.error))
+
+    # -- what was seen
+
+    def _observed(self, flow: Flow, probe: Probe, watch: Watch, seen: Seen) -> Trace:
+        asked = [_ends(sight) for sight in seen.request]
+        met: list[Met] = []
+        for place, hits in watch.hits.items():
+            events = [_event(hit, self.gathered.indexes(place)) for hit in hits]
+            met += rulehits.met(place, events, self.gathered[place], probe.token, asked)
+        tracked = {place: _tracked(entries, seen) for place, entries in watch.connections.items()}
+
+        def requests(role: str) -> list[Met]:
+            return [one for one in met if one.role == role]
+
+        trace = observed(
+            flow, seen.request, requests("request"), self.gathered, _Ending(flow, probe, seen, self.gathered).request
+        )
+        trace = _with_connections(trace, tracked)
+        if seen.reply:
+            first = seen.reply[0].packet.innermost
+            back = Flow(seen.reply[0].place, first.src, first.dst, flow.protocol, first.sport, first.dport)
+            answer = observed(
+                back, seen.reply, requests("reply"), self.gathered, _Ending(flow, probe, seen, self.gathered).reply
+            )
+            trace = replace(trace, reply=answer)
+        return replace(trace, notes=(*trace.notes, *watch.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a direction ended, from what was seen alone."""
+
+    flow: Flow
+    probe: Probe
+    seen: Seen
+    machines: Mapping[str, Machine]
+
+    def request(self, hops: Sequence[Hop], rest: Sequence[Step]) -> Verdict:
+        last = hops[-1].place if hops else self.flow.source
+        by_rule = next((step for step in reversed(rest) if step.deciding and _ends_packet(step)), None)
+        if self.seen.error:
+            return self._error(last, by_rule)
+        if by_rule is not None:
+            kind = "rejected" if "reject" in by_rule.text.lower() else "dropped"
+            return Verdict(kind, last, f"{kind} by {by_rule.where}: {by_rule.text}")  # type: ignore[arg-type]
+        if self.seen.reply:
+            if "RST" in self.seen.reply[0].packet.innermost.flags:
+                return Verdict("refused", last, f"{last} refuses it with a reset")
+            return Verdict("delivered", last, f"delivered to {last}, which answered")
+        if not hops:
+            what = os.strerror(self.probe.error) if self.probe.error else "no reason told"
+            return Verdict("dropped", last, f"it never left {last}: {what}")
+        final = hops[-1]
+        if self.flow.protocol == "udp" and final.direction == "in" and self.machines[last].is_local(final.packet.dst):
+            return Verdict("delivered", last, f"arrived at {last}, which said nothing")
+        return Verdict("lost", last, f"not seen any more behind {final.interface} of {last} ({final.direction})")
+
+    def _error(self, last: str, by_rule: Step | None) -> Verdict:
+        first = self.seen.error[0]
+        inner = first.packet.innermost
+        said = f"{inner.src} answers with ICMP {inner.info}"
+        if (
+            by_rule is None
+            and "port" in inner.info
+            and self.machines[last].is_local(inner.src)
+            and _delivered_at(self.seen, self.machines, last)
+        ):
+            return Verdict("refused", last, said)
+        return Verdict("rejected", first.place, said + (f", by {by_rule.where}: {by_rule.text}" if by_rule else ""))
+
+    def reply(self, hops: Sequence[Hop], rest: Sequence[Step]) -> Verdict:
+        last = hops[-1] if hops else None
+        if last is not None and last.place == self.flow.source and last.direction == "in":
+            return Verdict("delivered", last.place, f"delivered to {last.place}")
+        where = last.place if last else self.flow.source
+        return Verdict("lost", where, f"the answer is not seen any more behind {where}")
+
+
+def _delivered_at(seen: Seen, machines: Mapping[str, Machine], last: str) -> bool:
+    return bool(seen.request) and machines[last].is_local(seen.request[-1].packet.innermost.dst)
+
+
+def _ends_packet(step: Step) -> bool:
+    text = step.text.lower()
+    return "drop" in text or "reject" in text
+
+
+def _ends(sight: Sight) -> tuple[object, ...]:
+    inner = sight.packet.innermost
+    return inner.src, inner.sport, inner.dst, inner.dport
+
+
+def _event(hit: Any, names: Mapping[int, str]) -> rulehits.Event:
+    return rulehits.Event(
+        hit.backend, hit.family, hit.table, hit.chain, hit.what, hit.number, hit.handle, hit.hook, hit.verdict,
+        names.get(hit.indev, ""), names.get(hit.outdev, ""), hit.id, hit.packet,
+    )  # fmt: skip
+
+
+def _tracked(entries: Sequence[Any], seen: Seen) -> list[Step]:
+    """Conntrack's new entries that are of the probe's requests."""
+    known = {_ends(sight) for sight in seen.request}
+    found = []
+    for entry in entries:
+        o, r = entry.original, entry.reply
+        if (o.src, o.sport, o.dst, o.dport) in known or (
+            entry.proto in (1, 58) and any(k[0] == o.src and k[2] == o.dst for k in known)
+        ):
+            name = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}.get(entry.proto, str(entry.proto))
+            found.append(Step("conntrack", f"{name} {o} | {r}"))
+    return found
+
+
+def _with_connections(trace: Trace, tracked: Mapping[str, Sequence[Step]]) -> Trace:
+    """Each place's new connection behind the last rule that it met there."""
+    last: dict[str, int] = {}
+    for index, hop in enumerate(trace.hops):
+        if hop.steps:
+            last[hop.place] = index
+    made = list(trace.hops)
+    for place, steps in tracked.items():
+        if place in last:
+            index = last[place]
+            made[index] = replace(made[index], steps=(*made[index].steps, *steps))
+    return replace(trace, hops=tuple(made))
+
+
+def _explained(found: Trace, mine: Trace) -> Trace:
+    result = explained(found, mine)
+    if found.reply is not None and mine.reply is not None:
+        result = replace(result, reply=explained(found.reply, mine.reply))
+    return result
+
+
+def _size(probe: Probe) -> int:
+    return (
+        0
+        if probe.token.protocol == "tcp"
+        else len(probe.payload) - (8 if probe.token.protocol.startswith("icmp") else 0)
+    )
+
+
+def _frames(watch: Watch) -> list[tuple[str, str, str, int, str]]:
+    return [
+        (s.place, s.interface, s.direction, s.time, base64.b64encode(data).decode())
+        for s, data in zip(watch.sights, watch.frames, strict=True)
+    ]
+
+
+def _report(
+    predicted: Sequence[Trace], found: Trace | None = None, difference: Difference | None = None,
+    frames: Sequence[tuple[str, str, str, int, str]] = (), error: str = "",
+) -> Obj:  # fmt: skip
+    return {
+        "predicted": [model.to_obj(one) for one in predicted],
+        "observed": model.to_obj(found) if found else None,
+        "difference": asdict(difference) if difference else None,
+        "frames": list(frames),
+        "error": error,
+    }
+
+
+@contextmanager
+def _alone() -> Any:
+    """One trace at a time: log group 0 and the trace table are one for each namespace."""
+    directory = Path("/run/netlab")
+    handle = os.open(
+        directory / "trace.lock" if directory.is_dir() else "/tmp/klab-trace.lock",
+        os.O_CREAT | os.O_RDWR | os.O_CLOEXEC,
+        0o600,
+    )  # noqa: S108, E501
+    try:
+        end = time.monotonic() + 30.0
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as problem:
+                if problem.errno != errno.EWOULDBLOCK or time.monotonic() > end:
+                    raise TraceError("another trace of this lab has not ended for 30 s") from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)
+
+
+def answer(data: Obj) -> Obj:
+    """`run` of a request as JSON data; errors that a user can mend become {"error": …, "failed": true}."""
+    try:
+        return run(Request.of(data))
+    except (TraceError, KernelError) as problem:
+        return {"error": str(problem), "failed": True}
+
+
+def main(argument: str) -> None:
+    """The process inside the lab."""
+    print(json.dumps(answer(json.loads(argument))), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+
+
+_ = Callable
