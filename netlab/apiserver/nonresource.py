@@ -38,6 +38,10 @@ def serve_path(api: Api, request: Request) -> Answer:
         return Response(200, orjson.dumps(_keys(api)), "application/jwk-set+json")
     if path == "/metrics":
         return Response(200, _metrics(api), "text/plain; version=0.0.4; charset=utf-8")
+    if path == "/debug/netlab/changes":
+        from netlab.apiserver.changes import changes
+
+        return changes(api, request)
     raise errors.path_not_found()
 
 

@@ -76,6 +76,7 @@ def _error(problem: OSError) -> bytes:
 class _Portal:
     def __init__(self, door: socket.socket) -> None:
         self.door = door
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.children: dict[int, tuple[int, socket.socket]] = {}
         """pidfd → (pid, where its status is wanted)"""
         self.poll = select.poll()
@@ -118,14 +119,15 @@ class _Portal:
         return True
 
     def _socket(self, request: Request, answers: socket.socket, _: list[int]) -> None:
-        if request["netns"]:
-            fd = os.open(NETNS_DIR / request["netns"], os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                sys_.setns(fd, sys_.CLONE_NEWNET)  # every request says where: there is no namespace to come back to
-            finally:
-                os.close(fd)
-        with socket.socket(request["family"], request["type"], request["proto"]) as made:
-            socket.send_fds(answers, [b"{}"], [made.fileno()])
+        there = os.open(NETNS_DIR / request["netns"], os.O_RDONLY | os.O_CLOEXEC) if request["netns"] else self.home
+        try:
+            sys_.setns(there, sys_.CLONE_NEWNET)
+            with socket.socket(request["family"], request["type"], request["proto"]) as made:
+                socket.send_fds(answers, [b"{}"], [made.fileno()])
+        finally:
+            sys_.setns(self.home, sys_.CLONE_NEWNET)
+            if there != self.home:
+                os.close(there)
 
     def _run(self, request: Request, answers: socket.socket, fds: list[int]) -> None:
         pid = os.fork()

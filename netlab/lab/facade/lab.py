@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netlab import manifests as manifest_files
 from netlab.api.errors import StatusError
@@ -23,11 +23,15 @@ from netlab.lab.facade.api import ApiClient
 from netlab.lab.facade.model import DnsAnswer, Observation, Response, WaitTimeout
 from netlab.lab.facade.places import Machine, Place, Pod
 from netlab.lab.facade.recording import Recording
+from netlab.lab.facade.reset import Resetter
 from netlab.lab.lifecycle import Started, UpOptions, down, pick, up
 from netlab.lab.portal import Portal, Result, Where
 from netlab.lab.record import LabError
 from netlab.topology import load
 from netlab.topology.model import Topology
+
+if TYPE_CHECKING:
+    from netlab.trace.reach.matrix import Matrix
 
 POLL = 0.03
 """Seconds between two looks at what is waited for; a look takes about 2 ms."""
@@ -46,6 +50,11 @@ class Lab:
         self.topology: Topology = load(self.paths.topology)
         self.started: Started | None = None
         self.portal = Portal(self.paths)
+        self._resetter: Resetter | None = None
+        self.notes: dict[str, str] = {}
+        """Texts to keep beside them, by file name."""
+        self.severed: set[str] = set()
+        """Machines whose cables `cut` has pulled."""
         self.kept: list[Recording] = []
         """What was sniffed, for whoever wants to keep it (the pytest plugin does, of tests that fail)."""
 
@@ -82,6 +91,8 @@ class Lab:
         for recording in self.kept:
             recording.stop()
         self.portal.close()
+        if self._resetter is not None:
+            self._resetter.close()
         if "api" in self.__dict__:
             self.api.close()
 
@@ -305,6 +316,29 @@ class Lab:
         seen.frames[:] = recording.frames()
         seen.dropped.update(recording.dropped)
 
+    # as it was
+
+    def remember(self) -> None:
+        """Take the lab as it is now for what `reset` brings it back to."""
+        if self._resetter is not None:
+            self._resetter.close()
+        self._resetter = Resetter(self)
+
+    def reset(self, *, timeout: float = 60.0) -> float:
+        """Bring the lab back to what `remember` saw; seconds that it took (a few ms where nothing has changed).
+
+        Objects of every kind that came since are deleted at once, changed ones changed back, lost ones made again;
+        faults are healed, cables and devices are up, proxy modes as they were, and of pods that are gone no process is
+        left. What `exec` has changed in a machine by hand (routes, rules) is not. WaitTimeout says what resists.
+        """
+        if self._resetter is None:
+            raise LabError("nothing to go back to: Lab.remember() comes first")
+        for recording in self.kept:
+            recording.stop()
+        self.kept.clear()
+        self.notes.clear()
+        return self._resetter.reset(timeout)
+
     # the underlay
 
     def mininet(self, command: str, *, timeout: float = 120.0) -> str:
@@ -323,10 +357,12 @@ class Lab:
     def cut(self, machine: str) -> None:
         """Pull the machine's cables: its links lose their carrier, as when the plug is out."""
         self._carrier(machine, "down")
+        self.severed.add(machine)
 
     def mend(self, machine: str) -> None:
         """Put the cables back."""
         self._carrier(machine, "up")
+        self.severed.discard(machine)
 
     def _carrier(self, machine: str, state: str) -> None:
         for a, b in self._cables(machine):
@@ -340,6 +376,47 @@ class Lab:
         if not found:
             raise LabError(f"no machine '{machine}' with a cable in lab '{self.name}'")
         return found
+
+    # what the other verbs of `klab` do
+
+    @contextmanager
+    def fault(
+        self, kind: str, *targets: str, duration: str | float | None = None, seed: int | None = None, **options: object
+    ) -> Iterator[Obj]:
+        """Break something while the block runs: `fault("link-down", "node1")`, `fault("loss", "node1", percent="20%")`.
+
+        Kinds and options are those of `klab fault`; the block gets the record of what was broken. LabError says what
+        this kernel cannot do, and which kind or option is wrong.
+        """
+        from netlab.lab import faulting
+
+        written = {name.rstrip("_").replace("_", "-"): str(value) for name, value in options.items()}
+        found = faulting.inject(self.paths, kind, targets, written, duration, seed)
+        try:
+            yield found
+        finally:
+            if found["id"] in [one["id"] for one in faulting.listed(self.paths)]:
+                faulting.heal(self.paths, [found["id"]])
+
+    def heal(self) -> None:
+        """Mend everything that is broken on purpose."""
+        from netlab.lab import faulting
+
+        faulting.heal(self.paths)
+        for machine in sorted(self.severed):
+            self.mend(machine)
+
+    def ping_all(self, *, proto: str = "icmp", to: str = "", timeout: float = 300.0) -> Matrix:
+        """Who reaches whom: `klab ping --all`, as a matrix."""
+        from netlab.trace.reach.matrix import from_obj
+
+        groups = ("--to", to) if to else ()
+        arguments = ("--all", "--proto", proto, *groups, "-o", "json")
+        result = _run([*_KLAB, "--lab", self.name, "ping", *arguments], None, timeout, dict(os.environ))
+        try:
+            return from_obj(json.loads(result.stdout))
+        except ValueError:
+            raise LabError(f"ping: {result.stderr.strip().removeprefix('Error: ')}") from None
 
     def klab(self, *arguments: str, timeout: float = 120.0, check: bool = True) -> str:
         """Run `klab` on this lab; its standard output. LabError with its words where it fails and `check` is on."""

@@ -75,9 +75,14 @@ class Place:
         """A socket of this place's network, for the script to use as any other."""
         return self.lab.portal.open_socket(self.netns, family, kind, proto)
 
+    def connect(self, host: str, port: int, *, timeout: float = 5.0) -> socket.socket:
+        """A TCP connection from here. Unreachable says why there is none."""
+        what = f"{self.name} → {host}:{port}"
+        return speaking.connect(self._open, self.address_of(host), port, timeout, what)
+
     def http(self, url: str, **options: Any) -> Response:
         """A request from here: see `Lab.http`."""
-        return speaking.fetch(self._open, self._address, url, source=self.name, **options)
+        return speaking.fetch(self._open, self.address_of, url, source=self.name, **options)
 
     def dns(self, name: str, kind: str = "A", *, server: str | None = None, timeout: float = 5.0) -> DnsAnswer:
         """A DNS question from here: see `Lab.dns`."""
@@ -95,8 +100,10 @@ class Place:
         """Name servers, search list, ndots."""
         return (), (), 1
 
-    def _address(self, name: str) -> str:
-        """What a name means here: a machine's of the topology, else what the resolver says."""
+    def address_of(self, name: str) -> str:
+        """What a name means here: a machine's of the topology, else what the resolver says; an address is itself."""
+        if speaking.is_address(name):
+            return name
         topology = self.lab.topology
         if name in topology.names:
             addresses = topology.node_ips(name)

@@ -71,7 +71,7 @@ def fetch(
     what = f"{source} → {url}"
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = host if _is_address(host) else resolve(host)
+    address = resolve(host)
     sock = connect(open_socket, address, port, timeout, what)
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
@@ -93,7 +93,7 @@ def fetch(
         sock.close()
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:
