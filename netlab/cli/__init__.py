@@ -28,6 +28,7 @@ _VERBS = {
     "mininet": "access",
     "capture": "capture",
     "ping": "ping",
+    "fault": "fault",
     "proxy-mode": "services",
     "conntrack": "services",
     "explain": "services",

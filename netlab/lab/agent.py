@@ -16,6 +16,7 @@ from netlab.node.agent import run_agent
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.proxy import start_proxy
 from netlab.node.proxy_backend import IpvsOptions
+from netlab.node.told import NodeFaults
 from netlab.sandbox.paths import LabPaths
 from netlab.topology.model import Node, Taint, Topology, family_of
 from netlab.topology.pool import AddressRange
@@ -103,6 +104,12 @@ class ProxySwitches:
         self._paths, self._topology = paths, topology
         self._chosen = proxymodes.chosen(paths.state, topology)
         self._changed: dict[str, asyncio.Event] = {}
+        self._epochs: dict[str, int] = {}
+
+    def again(self, faults: NodeFaults) -> None:
+        """Proxies that are told to write everything again begin anew. To be called before `look`."""
+        for name in self._chosen:
+            self._epochs[name] = faults.of(name).proxy
 
     def look(self) -> None:
         """The choice may have changed."""
@@ -134,8 +141,9 @@ class ProxySwitches:
             await self._until_changed(node.name, task, choice)
 
     async def _until_changed(self, name: str, task: asyncio.Task[None], choice: proxymodes.ProxyChoice) -> None:
+        epoch = self._epochs.get(name, 0)
         try:
-            while not task.done() and self._chosen[name] == choice:
+            while not task.done() and self._chosen[name] == choice and self._epochs.get(name, 0) == epoch:
                 waiting = asyncio.create_task(self._changed[name].wait())
                 await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
@@ -169,9 +177,18 @@ async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agent
 
     share_decoding()  # its nodes watch the same collections
     config = agent_config(paths, topology, index, agents, upstream_timing)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, switches.look)
+    faults = NodeFaults([node.name for node in config.nodes])
+    switches.again(faults)
+
+    def look() -> None:
+        faults.look()
+        switches.again(faults)
+        switches.look()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
     runtime = await SandboxRuntime.connect(nodes=[node.name for node in config.nodes])
     try:
-        await run_agent(config, runtime, ready=announce(f"agent-{index}"), start_proxy=proxy)
+        ready = announce(f"agent-{index}")
+        await run_agent(config, runtime, ready=ready, start_proxy=proxy, faults=faults)
     finally:
         await runtime.close()

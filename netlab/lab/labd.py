@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netlab.api.types import Obj
 from netlab.lab.bus import LAB_SOCKET, REPORTS
@@ -27,10 +28,14 @@ from netlab.sandbox.spec import AlreadyExists, ExitEvent, ProcessSpec
 from netlab.topology import load
 from netlab.topology.model import Topology
 
+if TYPE_CHECKING:
+    from netlab.lab.faults.engine import FaultEngine
+
 log = logging.getLogger("netlab.labd")
 
 OWN_ID = "component/labd"
 ADDONS_ID = "component/addons"
+FAULTS = "faults.json"
 ENDS_MAX = 4
 """So often may a component end while the lab starts: with PID 1's back-off that is a good second."""
 NO_SPACE = 64 << 10
@@ -56,6 +61,7 @@ class Labd:
         self.progress = Progress(began)
         self._changed = asyncio.Condition()
         self._reports: dict[str, asyncio.Event] = {}
+        self._faults: FaultEngine | None = None
 
     async def run(self) -> None:
         """Serve for ever; a start that fails is reported to whoever asks, and ends nothing by itself."""
@@ -69,6 +75,11 @@ class Labd:
             log.exception("start failed")
             self.progress.state, self.progress.error = "failed", str(error) or type(error).__name__
         await self._tell()
+        if (self.paths.state / FAULTS).exists():  # labd was started again while something was broken
+            try:
+                await self._fault_engine().resume()
+            except Exception:
+                log.exception("faults are not held any more")
         await asyncio.Event().wait()
 
     # the start
@@ -197,6 +208,19 @@ class Labd:
         from netlab.lab import proxymodes
 
         await _send(writer, await proxymodes.answer(self.paths, self.topology, request))
+
+    def _fault_engine(self) -> FaultEngine:
+        """Made when something is broken for the first time."""
+        if self._faults is None:
+            from netlab.lab.faults.engine import FaultEngine
+
+            every = specs(self.paths, self.topology, self.upstream_timing, self.without)
+            components = [one for one in every if one.id != ADDONS_ID and "net" in one.join]
+            self._faults = FaultEngine(self.paths, self.topology, components, self._spawn)
+        return self._faults
+
+    async def _op_fault(self, request: Obj, writer: asyncio.StreamWriter) -> None:
+        await _send(writer, await self._fault_engine().answer(request))
 
     async def _op_status(self, request: Obj, writer: asyncio.StreamWriter) -> None:
         init = await InitClient.connect()

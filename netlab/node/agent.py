@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from netlab.api.timing import Timing, timing
@@ -22,6 +22,7 @@ from netlab.node.kubelet.ports import PARALLEL_REQUESTS, NodeContext
 from netlab.node.network import NetworkThread, NodeNetwork, PodSockets
 from netlab.node.overlay import Overlay, flannel_annotations
 from netlab.node.registration import Registration
+from netlab.node.told import NodeFaults
 from netlab.runtime.contract import Runtime
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ def node_client(kubeconfig: str, network: NodeNetwork, times: Timing) -> Client:
 class HostedNode:
     """Everything of one node."""
 
-    def __init__(self, node: NodeConfig, agent: AgentConfig, runtime: Runtime, thread: NetworkThread) -> None:
+    def __init__(
+        self, node: NodeConfig, agent: AgentConfig, runtime: Runtime, thread: NetworkThread, faults: NodeFaults
+    ) -> None:
         self.config, self.agent = node, agent
         self.network = NodeNetwork(node.netns, thread)
         times = timing(agent.upstream_timing)
@@ -80,11 +83,12 @@ class HostedNode:
             wiring=self.network,
             sockets=self.network,
             pod_sockets=PodSockets,
+            clock=faults.clock(node.name),
         )
         # a kubelet may not list all nodes: it looks at its own through the overlay's watch, which is there anyway
         self.nodes = Informer(self.overlay_client, NODES, timing=times)
         self.registration = Registration(self.context, flannel_annotations(node, agent.overlay))
-        self.overlay = Overlay(node, agent, self.network, times.overlay_resync, self._network_ready)
+        self.overlay = Overlay(node, agent, self.network, times.overlay_resync, self._network_ready, faults)
         self.kubelet = Kubelet(self.context, self.nodes)
         self._kubelet_started = asyncio.Event()
 
@@ -163,18 +167,48 @@ async def _keep(what: str, start: Callable[[HostedNode], Awaitable[None]], node:
         await asyncio.sleep(0.5)
 
 
+async def _powered(
+    name: str,
+    start: Callable[[], HostedNode],
+    faults: NodeFaults,
+    start_proxy: StartProxy | None,
+    listening: Callable[[], None],
+) -> None:
+    """Host a node while it is on; without its last words when it goes off."""
+    if faults.of(name).off:
+        listening()
+    while True:
+        await faults.until_off(name, False)
+        faults.acknowledge(name)
+        running = asyncio.create_task(start().run(start_proxy, listening))
+        off = asyncio.create_task(faults.until_off(name, True))
+        try:
+            await asyncio.wait((running, off), return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+                return
+        finally:
+            off.cancel()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        faults.acknowledge(name)
+
+
 async def run_agent(
     config: AgentConfig,
     runtime: Runtime,
     *,
     ready: Callable[[], None] = lambda: None,
     start_proxy: StartProxy | None = None,
+    faults: NodeFaults | None = None,
 ) -> None:
     """Host every node of `config` until cancelled; `ready` is called once all kubelet listeners are open.
 
-    Idempotent: a new agent adopts the pods its runtime still lists, and the network it finds.
+    Idempotent: a new agent adopts the pods its runtime still lists, and the network it finds. A node that `faults` says
+    is off is not hosted until it is on.
     """
     thread = NetworkThread()
+    faults = faults or NodeFaults([node.name for node in config.nodes])
     waiting = len(config.nodes)
 
     def listening() -> None:
@@ -186,6 +220,7 @@ async def run_agent(
     try:
         async with asyncio.TaskGroup() as group:
             for node in config.nodes:
-                group.create_task(HostedNode(node, config, runtime, thread).run(start_proxy, listening))
+                start = partial(HostedNode, node, config, runtime, thread, faults)
+                group.create_task(_powered(node.name, start, faults, start_proxy, listening))
     finally:
         thread.close()

@@ -24,6 +24,7 @@ from netlab.dataplane.overlay import BACKENDS, node_network, overlay_owned
 from netlab.kernel.errors import CommandFailed, KernelError
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.node.network import NodeNetwork
+from netlab.node.told import NodeFaults
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +94,11 @@ class Overlay:
         network: NodeNetwork,
         resync: float,
         on_ready: Callable[[NodeNet], None],
+        faults: NodeFaults | None = None,
     ) -> None:
         self._config, self._agent, self._network = config, agent, network
         self._resync, self._on_ready = resync, on_ready
+        self._faults = faults or NodeFaults()
         self._own: NodeNet | None = None
         self._peers: dict[str, NodeNet] = {}
         self._changed: set[str] = set()
@@ -190,6 +193,9 @@ class Overlay:
         self._all_dirty = False
 
     async def _apply(self, plan: Plan, names: set[str]) -> None:
+        wrong = self._faults.of(self._config.name).entries
+        if wrong:  # broken on purpose: to be left alone as long as that lasts
+            plan = Plan(tuple(step for step in plan.steps if step.object.key not in wrong))
         if plan:
             await self._network.apply(plan)
         for name in names:
