@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from netlab.dataplane.hostports import PortMapping
 from netlab.dataplane.model import NodeState, Plan
 from netlab.dataplane.nodes import NodeNet, PodNet
 from netlab.kernel import apply as applying
 from netlab.kernel import netns, pods
 from netlab.kernel.errors import KernelError
+from netlab.node.hostports import HostPorts
 
 T = TypeVar("T")
 
@@ -55,6 +57,7 @@ class NodeNetwork:
         self._leaving: dict[str, tuple[PodNet | None, asyncio.Future[None]]] = {}
         self._leaver: asyncio.Task[None] | None = None
         self._attached: dict[str, PodNet] = {}
+        self._ports = HostPorts(self.ns)
 
     def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A socket in the node's namespace."""
@@ -131,9 +134,16 @@ class NodeNetwork:
         """A pod that was attached by an earlier agent."""
         if self.net is not None:
             self._attached[uid] = PodNet.of(uid, ips, self.net)
+            self._ports.adopt(uid)
+
+    async def open_ports(self, uid: str, mappings: Sequence[PortMapping]) -> None:
+        """See PodWiring."""
+        net = self._attached[uid]
+        await self._ports.open(uid, [address for address, _ in net.attachments], mappings, net.bridge)
 
     async def detach(self, uid: str) -> None:
         """See PodWiring. The kernel waits some 30 ms for every removal, however many devices it removes."""
+        await self._ports.close(uid)
         net = self._attached.pop(uid, None)
         if net is None and not netns.is_namespace(netns.path(namespace_of(uid))):
             return

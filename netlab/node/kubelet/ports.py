@@ -13,6 +13,7 @@ from typing import Protocol
 from netlab.api.timing import Timing
 from netlab.api.types import Obj
 from netlab.client.client import Client
+from netlab.dataplane.hostports import PortMapping
 from netlab.node.config import AgentConfig, NodeConfig
 from netlab.runtime.contract import Runtime
 
@@ -34,6 +35,10 @@ class PodWiring(Protocol):
 
     async def attach(self, uid: str, ips: Sequence[str]) -> str:
         """Make the pod's namespace and join it to the node's bridge; the namespace's path. Raises OSError."""
+        ...
+
+    async def open_ports(self, uid: str, mappings: Sequence[PortMapping]) -> None:
+        """Lead the node's ports to a pod that is attached, until it is detached. Raises OSError, CommandFailed."""
         ...
 
     async def detach(self, uid: str) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 from netlab.api.types import Obj
+from netlab.dataplane.hostports import port_mappings
+from netlab.kernel.errors import CommandFailed
 from netlab.node.kubelet import files
 from netlab.node.kubelet.containerconfig import pod_labels
 from netlab.node.kubelet.downward import PodFacts
@@ -54,6 +56,7 @@ class Sandboxes:
             finally:
                 await asyncio.wait((attaching,))
             netns = self._attached(attaching)
+            await self._open_ports(pod)
         self.attempt += 1
         try:
             state.sandbox_id = await context.runtime.run_sandbox(self._config(pod, netns))
@@ -76,6 +79,16 @@ class Sandboxes:
         if problem is not None:
             raise SandboxError(f"failed to setup network for sandbox: {problem}") from problem
         return attaching.result()
+
+    async def _open_ports(self, pod: Obj) -> None:
+        mappings = port_mappings(pod["spec"])
+        if not mappings:
+            return
+        try:
+            await self.shared.context.wiring.open_ports(self.state.uid, mappings)
+        except (CommandFailed, OSError) as problem:
+            text = 'failed to setup network for sandbox: plugin type="portmap" failed (add): '
+            raise SandboxError(text + str(problem)) from problem
 
     def _config(self, pod: Obj, netns: str) -> SandboxConfig:
         context, meta, spec = self.shared.context, pod["metadata"], pod["spec"]
