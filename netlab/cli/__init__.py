@@ -27,6 +27,8 @@ _VERBS = {
     "shell": "access",
     "mininet": "access",
     "capture": "capture",
+    "why": "why",
+    "check": "why",
     "ping": "ping",
     "fault": "fault",
     "proxy-mode": "services",

@@ -1,0 +1,96 @@
+"""The caller's side: reads the API's objects, and has the rest done inside the lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from netlab.api.types import Obj
+from netlab.lab import looking
+from netlab.lab.record import LabError, load_record
+from netlab.sandbox.enter import enter
+from netlab.sandbox.paths import LabPaths
+
+API_TIMEOUT = 4.0
+MAX_EVENTS = 5000
+RESOURCES: tuple[tuple[str, looking.Resource], ...] = (
+    ("services", ("v1", "services")),
+    ("slices", ("discovery.k8s.io/v1", "endpointslices")),
+    ("pods", ("v1", "pods")),
+    ("nodes", ("v1", "nodes")),
+    ("leases", ("coordination.k8s.io/v1", "leases")),
+    ("events", ("v1", "events")),
+)
+KEEP = ("managedFields",)
+
+
+def why(paths: LabPaths, source: str, target: str, protocol: str) -> Obj:
+    """{"findings": …} for one connection (see `inside`). LabError where the question makes no sense."""
+    return _ask(paths, {"op": "why", "source": source, "target": target, "protocol": protocol})
+
+
+def check(paths: LabPaths) -> Obj:
+    """{"sections": …, "ok": …} for the whole lab."""
+    return _ask(paths, {"op": "check"})
+
+
+def objects(paths: LabPaths) -> Obj:
+    """The API's objects by kind; empty with an "error" where nobody answers: that is a finding, not a failure."""
+    try:
+        found = looking.objects(paths, *(resource for _, resource in RESOURCES), timeout=API_TIMEOUT)
+    except LabError as error:
+        return {**{name: [] for name, _ in RESOURCES}, "error": str(error)}
+    listed = dict(zip((name for name, _ in RESOURCES), found, strict=True))
+    listed["events"] = [event for event in listed["events"] if event.get("reason") == "Unhealthy"][-MAX_EVENTS:]
+    return listed
+
+
+def _ask(paths: LabPaths, request: Obj) -> Obj:
+    record = load_record(paths)
+    read_at = time.time()
+    whole = {
+        **request, "objects": objects(paths), "readAt": read_at, "state": str(paths.state),
+        "without": list(record.without) if record else [],
+    }  # fmt: skip
+    argv = [sys.executable, "-m", "netlab.lab.diagnosis.inside"]
+    answer: Obj = json.loads(_run(paths, argv, json.dumps(whole).encode()))
+    if "error" in answer:
+        raise LabError(answer["error"], answer.get("status", 1))
+    return answer
+
+
+def _run(paths: LabPaths, argv: Sequence[str], data: bytes) -> str:
+    """What the command prints in the lab, given `data` on its standard input. LabError with its last words."""
+    given = os.memfd_create("request")
+    os.write(given, data) if len(data) < 1 << 16 else _write_all(given, data)
+    os.lseek(given, 0, os.SEEK_SET)
+    (out_r, out_w), (err_r, err_w) = os.pipe(), os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for old, new in ((given, 0), (out_w, 1), (err_w, 2)):
+                os.dup2(old, new)
+            os.closerange(3, 256)
+            os._exit(enter(paths, argv))
+        except BaseException as error:
+            os.write(2, str(error).encode())
+        os._exit(1)
+    for fd in (given, out_w, err_w):
+        os.close(fd)
+    with os.fdopen(out_r) as stream, os.fdopen(err_r) as complaint:
+        said, words = stream.read(), complaint.read().strip()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        last = words.splitlines()[-1] if words else f"exit status {status}"
+        raise LabError(f"the lab could not be looked at: {last}")
+    return said
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
