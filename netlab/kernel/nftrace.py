@@ -11,7 +11,6 @@ Numbers: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink_log.h.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,13 +88,13 @@ class Hit:
 
 
 class Tracer:
-    """Watches a namespace until closed. `fileno`s for an event loop, `read` for what has arrived."""
+    """Watches a namespace until closed. `fileno` is for an event loop, `read` for what has arrived."""
 
     def __init__(self, ns: NetNs) -> None:
         self.ns = ns
         self._tables = _socket(ns)
         self._events = _socket(ns, _GROUP_NFTRACE)
-        self._log = _socket(ns)
+        """Both nftables' events and the log: on one socket they keep their order."""
         self._bound = False
 
     def arm(self, marks: Sequence[Mark], *, legacy: Iterable[int] = (socket.AF_INET,)) -> None:
@@ -141,7 +140,7 @@ class Tracer:
 
     def _log_to_us(self, family: int) -> None:
         """Legacy tables' traces to our socket: the namespace's logger of the family, and group 0 of it."""
-        self._log.request(_config(family, 0, nl.attr(1, bytes((_CMD_PF_BIND,)))), f"packet log of {self.ns.name}")
+        self._events.request(_config(family, 0, nl.attr(1, bytes((_CMD_PF_BIND,)))), f"packet log of {self.ns.name}")
         if self._bound:
             return
         for attribute in (
@@ -149,19 +148,21 @@ class Tracer:
             nl.attr(2, struct.pack("!IBx", 128, 2)),
             nl.attr(5, _BE32.pack(1)),
         ):
-            self._log.request(_config(0, 0, attribute), f"packet log group 0 of {self.ns.name}")
+            self._events.request(_config(0, 0, attribute), f"packet log group 0 of {self.ns.name}")
         self._bound = True
 
-    def filenos(self) -> tuple[int, int]:
-        return self._events.sock.fileno(), self._log.sock.fileno()
+    def fileno(self) -> int:
+        return self._events.sock.fileno()
 
     def read(self) -> Iterator[Hit]:
-        """What has arrived; never waits. First nftables' events, then legacy ones."""
+        """What has arrived, in the order in which it happened; never waits."""
         for message in self._events.events():
-            if message.type == _TRACE and (hit := _decode_nft(message)).table != TABLE:
-                yield hit
-        for message in self._log.events():
-            if message.type == _ULOG and (hit := _decode_log(message)) is not None:
+            hit: Hit | None = None
+            if message.type == _TRACE:
+                hit = _decode_nft(message)
+            elif message.type == _ULOG:
+                hit = _decode_log(message)
+            if hit is not None and hit.table != TABLE:
                 yield hit
 
     def close(self) -> None:
@@ -170,7 +171,7 @@ class Tracer:
             for family, name in _LOGGERS.items():
                 number = {socket.AF_INET: 2, socket.AF_INET6: 10}[family]
                 self.ns.run(lambda number=number, name=name: _set_logger(number, name))  # type: ignore[misc]
-        for held in (self._log, self._events, self._tables):
+        for held in (self._events, self._tables):
             held.close()
 
 
@@ -285,7 +286,3 @@ def _decode_log(message: nl.Message) -> Hit | None:
         mark=index(2),
         packet=found.get(9, b""),
     )
-
-
-__all__ = ["Hit", "Mark", "Tracer", "leftover"]
-_ = errno

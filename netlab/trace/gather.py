@@ -81,6 +81,10 @@ class Gathered(Mapping[str, Machine]):
     def __len__(self) -> int:
         return len(self.places)
 
+    def put(self, machine: Machine) -> None:
+        """Takes this for what is known of the machine, from now on."""
+        self._machines[machine.name] = machine
+
     def forget(self) -> None:
         """Read everything anew when asked next."""
         self._machines.clear()

@@ -9,6 +9,7 @@ from netlab.dataplane.iptables import rules as r
 from netlab.dataplane.nftables import rules as n
 from netlab.trace.correlate import Met, role_of
 from netlab.trace.model import Step
+from netlab.trace.predict.hooks import XTABLES
 from netlab.trace.predict.state import Machine
 from netlab.trace.predict.tables import NftTable, XRule, XTable
 from netlab.trace.predict.xtables import CHAINS
@@ -38,22 +39,43 @@ class Event:
 
 def met(place: str, events: Sequence[Event], machine: Machine, token: Token, asked: Sequence[tuple[object, ...]]) -> Iterator[Met]:  # fmt: skip
     """The rules of one place in order, each with the packet it belongs to."""
-    running: dict[int, tuple[Role | None, str]] = {}
+    running: dict[int, tuple[Role | None, str, Event]] = {}
     switched: dict[Role, _Bridging] = {}
     for event in events:
         if event.backend == "legacy":
-            role, hook = role_of(event.packet, token, asked), event.hook
+            role, hook, first = role_of(event.packet, token, asked), event.hook, event
         else:
             if event.packet:  # told with the first event of a base chain
-                running[event.id] = (role_of(event.packet, token, asked), _hook_of(event, machine))
-            role, hook = running.get(event.id, (None, ""))
+                running[event.id] = (role_of(event.packet, token, asked), _hook_of(event, machine), event)
+            role, hook, first = running.get(event.id, (None, "", event))
         step = _step(event, machine)
         if role is None or step is None or not hook:
             continue
         bridging = switched.setdefault(role, _Bridging())
-        if bridging.is_copy(hook, event, step):
+        if bridging.is_copy(hook, first, step):
             continue
-        yield Met(place, role, hook, event.indev, event.outdev, step, bridging.on)
+        yield Met(place, role, hook, first.indev, first.outdev, step, bridging.on)
+
+
+def nft_first(steps: Sequence[Met], machine: Machine) -> bool | None:
+    """Whether nftables' chains were met before those of iptables that have the same priority; None: cannot be told."""
+    first: dict[tuple[str, str, int], bool] = {}
+    for one in steps:
+        words = one.step.where.split()
+        if words[0] == "iptables":
+            priority, is_nft = XTABLES.get((words[1], one.hook)), False
+        else:
+            chains = [
+                t.chains[words[3]] for t in machine.nft if [t.family, t.name] == words[1:3] and words[3] in t.chains
+            ]
+            priority, is_nft = (chains[0].priority if chains and chains[0].hook else None), True
+        if priority is None:
+            continue
+        key = (one.role, one.hook, priority)
+        if key in first and first[key] != is_nft:
+            return first[key]
+        first.setdefault(key, is_nft)
+    return None
 
 
 @dataclass(slots=True)

@@ -176,7 +176,10 @@ class _Session:
         finally:
             watch.close()
         seen = sort(watch.sights, probe.token)
-        found = self._observed(flow, probe, watch, seen)
+        met = self._met(probe, watch, seen)
+        if ways and self._order(met):
+            ways = self._predict(flow)
+        found = self._observed(flow, probe, watch, seen, met)
         if self.request.mode == "observe":
             return _report((), found, None, _frames(watch), problem)
         mine = nearest(ways, found)
@@ -221,12 +224,26 @@ class _Session:
 
     # -- what was seen
 
-    def _observed(self, flow: Flow, probe: Probe, watch: Watch, seen: Seen) -> Trace:
+    def _order(self, met: Sequence[Met]) -> bool:
+        """Takes from what was met the order of chains that have the same priority; whether any differs from before."""
+        changed = False
+        for place in dict.fromkeys(one.place for one in met):
+            machine = self.gathered[place]
+            found = rulehits.nft_first([one for one in met if one.place == place], machine)
+            if found is not None and found != machine.nft_first:
+                self.gathered.put(replace(machine, nft_first=found))
+                changed = True
+        return changed
+
+    def _met(self, probe: Probe, watch: Watch, seen: Seen) -> list[Met]:
         asked = [_ends(sight) for sight in seen.request]
         met: list[Met] = []
         for place, hits in watch.hits.items():
             events = [_event(hit, self.gathered.indexes(place)) for hit in hits]
             met += rulehits.met(place, events, self.gathered[place], probe.token, asked)
+        return met
+
+    def _observed(self, flow: Flow, probe: Probe, watch: Watch, seen: Seen, met: Sequence[Met]) -> Trace:
         tracked = {place: _tracked(entries, seen) for place, entries in watch.connections.items()}
 
         def requests(role: str) -> list[Met]:

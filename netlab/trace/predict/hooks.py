@@ -61,7 +61,7 @@ def bases(context: Context, ipv6: bool) -> list[Base]:
                 for chain in one.chains.values()
                 if chain.hook == hook and chain.type in ("filter", "nat", "route")
             ]
-    return sorted(found, key=lambda base: base.priority)
+    return sorted(found, key=lambda base: (base.priority, (base.chain is None) == machine.nft_first))
 
 
 def run(

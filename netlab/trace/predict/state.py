@@ -82,6 +82,9 @@ class Machine:
     sets: Mapping[str, frozenset[Entry]] = field(default_factory=dict)
     recent: Mapping[str, frozenset[str]] = field(default_factory=dict)
     listeners: tuple[Listener, ...] | None = None
+    nft_first: bool = False
+    """Whether nftables' chains stand before those of iptables that have the same priority: what was registered last is
+    first, and only a kernel with nfnetlink_hook would tell."""
 
     def sysctl(self, name: str, default: int = 0) -> int:
         value = self.sysctls.get(name, "")
