@@ -57,7 +57,7 @@ pick_python() {
 setup_packages() {
     apt_install mnexec=mininet ip=iproute2 tc=iproute2 iptables=iptables nft=nftables conntrack=conntrack \
         newuidmap=uidmap brctl=bridge-utils busybox=busybox-static ping=iputils-ping ethtool=ethtool \
-        kubectl=kubernetes-client
+        kubectl=kubernetes-client dig=bind9-dnsutils
 }
 
 setup_python() {

@@ -8,13 +8,12 @@ from netlab.lab.lessons.look import found, note
 from netlab.lab.record import LabError
 
 
-def _dig(lab: Lab, name: str, kind: str = "A") -> list[str]:
-    """The answer section, one line a record."""
+def _dig(lab: Lab, name: str, kind: str = "A") -> tuple[str, ...]:
+    """The records that pod client gets for a complete name."""
     try:
-        said = lab.pod_exec("client", "dig", "+short", "+tries=1", "+time=3", name, kind)
+        return lab.dns("pod/client", f"{name}.", kind).records
     except LabError:
         missing(f"the cluster's DNS does not answer for {name}", f"集群 DNS 没有应答 {name}")
-    return said.split("\n")[:-1]
 
 
 @step(
@@ -102,6 +101,6 @@ def the_srv_record(lab: Lab) -> None:
 def the_alias(lab: Lab) -> None:
     if found(lab, "service", "shop")["spec"].get("type") != "ExternalName":
         missing("Service shop is not of type ExternalName", "Service shop 不是 ExternalName 类型")
-    answers = _dig(lab, "shop.default.svc.cluster.local")
-    if "web.shop.svc.cluster.local." not in answers:
+    answers = _dig(lab, "shop.default.svc.cluster.local", "CNAME")
+    if not any(answer.rstrip(".") == "web.shop.svc.cluster.local" for answer in answers):
         missing(f"DNS says {answers}", f"DNS 回答 {answers}")

@@ -50,7 +50,7 @@ def _judge(step: Step, lab: Lab) -> Verdict:
         state, found = NOT_HERE, error.text
     except LabError as error:
         state, found = MISSING, Text(str(error), str(error))
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         text = f"an object is not as expected: {type(error).__name__} {error}"
         state, found = MISSING, Text(text, text)
     return Verdict(step, state, found, time.monotonic() - began)
