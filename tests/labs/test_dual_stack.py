@@ -204,6 +204,24 @@ def test_node_ports_answer_an_outside_client_on_both(cluster: Cluster) -> None:
     assert "reached" in cluster.client("ping -6 -c 1 -W 5 2001:db8:1::10 >/dev/null && echo reached")
 
 
+def test_a_load_balancer_has_an_address_of_each_family_and_answers_for_both(cluster: Cluster) -> None:
+    cluster.kubectl("patch", "service", "both", "--type=merge", "-p", '{"spec":{"type":"LoadBalancer"}}')
+
+    def addresses() -> list[str]:
+        status = cluster.get("service", "both")["status"]["loadBalancer"]
+        return [entry["ip"] for entry in status.get("ingress", [])]
+
+    until("two addresses", lambda: addresses() == ["192.168.77.200", "fd00:77::200"])
+    for address in ("192.168.77.200", "[fd00:77::200]"):
+        until(
+            f"{address} answers",
+            lambda address=address: (
+                cluster.on("client", f"curl -sS -g -m 2 http://{address}/hostname") in cluster.pods()
+            ),  # type: ignore[misc]
+        )
+    assert "lladdr" in cluster.on("router", "ip -6 neigh show fd00:77::200")
+
+
 def test_a_service_becomes_dual_and_single_again(cluster: Cluster) -> None:
     first = cluster.spec("changing")["clusterIP"]
     cluster.kubectl(

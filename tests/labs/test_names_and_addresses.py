@@ -102,7 +102,7 @@ class Cluster:
 
     def fetch(self, address: str, path: str = "hostname") -> str:
         """What the outside client gets, empty where there is no answer."""
-        return self.on("client", f"curl -sS -m 2 http://{address}/{path}")
+        return self.on("client", f"curl -sS -m 1 http://{address}/{path}")
 
     def addresses(self, service: str) -> list[str]:
         status = self.get("service", service)["status"]["loadBalancer"]
