@@ -190,8 +190,11 @@ def expected(row: Row, rules: Rules) -> frozenset[Answer]:
     first = row.source.node
     if row.source.origin == "outside":  # it reaches the nodes directly, everything else by way of "here"
         first = next((name for name, place in NODES.items() if place.ip == row.address), first)
-    caller = Caller(row.source.origin, row.source.address_to(row.address))
-    return frozenset(_answers(row, rules[row.shape], first, caller))
+    address = row.source.address_to(row.address)
+    mine = rules[row.shape]
+    if row.source.origin == "node" and row.address in mine[first].world.local - set(_own(first)):
+        address = row.address  # on kube-ipvs0: it is the node's own, and so the source of what the node sends there
+    return frozenset(_answers(row, mine, first, Caller(row.source.origin, address)))
 
 
 def _answers(row: Row, rules: Mapping[str, Material], node: str, caller: Caller) -> Iterator[Answer]:
@@ -199,7 +202,8 @@ def _answers(row: Row, rules: Mapping[str, Material], node: str, caller: Caller)
     for ending in walk.endings:
         if ending.verdict == "endpoint":
             pod = ending.endpoint.rpartition(":")[0]
-            yield _server(pod), seen(node, caller.address, pod, ending.masqueraded)
+            hairpin = rules[node].mode == "ipvs" and pod == caller.address  # KUBE-LOOP-BACK, behind the choice
+            yield _server(pod), seen(node, caller.address, pod, ending.masqueraded or hairpin)
         elif ending.verdict == "reject":
             yield REFUSED, ""
         elif ending.verdict == "drop":
@@ -212,12 +216,16 @@ def _onward(row: Row, rules: Mapping[str, Material], node: str, address: str) ->
     """A packet that a node's rules left as it is: to a pod, to the node itself, to the other node, or to nowhere."""
     if row.address in SERVERS.values():
         yield _server(row.address), address
-    elif row.address in (NODES[node].ip, NODES[node].gateway):
+    elif row.address in _own(node):
         yield REFUSED, ""  # nothing listens there
     elif owner := next((name for name, place in NODES.items() if place.ip == row.address), ""):
         yield from _answers(row, rules, owner, Caller("outside", address))
     else:
         yield NOTHING, ""
+
+
+def _own(node: str) -> tuple[str, str]:
+    return NODES[node].ip, NODES[node].gateway
 
 
 def _server(address: str) -> str:

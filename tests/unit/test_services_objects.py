@@ -172,3 +172,21 @@ def test_udp_flows_of_a_service_that_nobody_serves_are_kept() -> None:
     now = served(made.states())
     assert not now.is_stale(Flow("10.96.0.20", 53, "10.0.0.3", 5353))
     assert not now.is_stale(Flow("192.168.0.2", 30053, "10.0.0.3", 5353))
+
+
+def test_slices_that_disagree_are_taken_in_the_order_of_their_names() -> None:
+    def one(number: int, ready: bool) -> dict[str, Any]:
+        meta = {"namespace": "ns", "name": f"web-{number}", "labels": {"kubernetes.io/service-name": "web"}}
+        endpoint = {"addresses": ["10.244.0.5"], "conditions": {"ready": ready}}
+        ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+        return {"metadata": meta, "addressType": "IPv4", "ports": ports, "endpoints": [endpoint]}
+
+    spec = {"clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}
+    for order in ((1, 2), (2, 1)):
+        found = ServiceTable(NodeView("node"))
+        found.set_service("ns/web", {"metadata": {"namespace": "ns", "name": "web"}, "spec": spec})
+        for number in order:
+            found.set_slice(f"ns/web-{number}", one(number, number == 1))
+        found.take_changes()
+        (state,) = found.states()
+        assert [endpoint.ready for endpoint in state.endpoints] == [True], order

@@ -105,7 +105,9 @@ class ServiceTable:
         ports = self._services.get(key, ())
         if not ports:
             return {}
-        found = objects.endpoints(self._slices.get(key, {}).values(), self.family, self._view.name)
+        slices = self._slices.get(key, {})
+        # By name: where two slices have one address in different conditions, whichever came last may not decide.
+        found = objects.endpoints([slices[name] for name in sorted(slices)], self.family, self._view.name)
         states = {}
         for port in ports:
             endpoints = found.get((port.name.port, port.name.protocol), ())
