@@ -33,7 +33,7 @@ from netlab.runtime.images import catalog, views
 from netlab.runtime.images.model import ImageStore
 from netlab.runtime.images.store import image_store
 from netlab.runtime.sessions import AttachSession, ExecSession
-from netlab.runtime.stats import process_tree_stats
+from netlab.runtime.stats import Meter
 from netlab.sandbox import cgroups
 from netlab.sandbox.client import InitClient, StdioFds
 from netlab.sandbox.orders import signal_number
@@ -85,6 +85,7 @@ class SandboxRuntime:
         self._listeners: list[tuple[str | None, asyncio.Queue[ContainerEvent]]] = []
         self._follower: asyncio.Task[None] | None = None
         self._cgroup = ""
+        self._meter = Meter()
 
     @classmethod
     async def connect(
@@ -354,7 +355,7 @@ class SandboxRuntime:
             for c in self._containers.values()
             if (node is None or c.record.node == node) and c.info.exit is None and c.info.pid
         ]
-        return [ContainerStats(c.id, *process_tree_stats(c.info.pid)) for c in running]
+        return [ContainerStats(c.id, *self._meter.tree(c.info.pid)) for c in running]
 
     # -- exec and attach --------------------------------------------------------------------------------------------
 

@@ -182,7 +182,7 @@ async def _stats(server: KubeletServer, call: _Call) -> bool:
 
 async def _metrics(server: KubeletServer, call: _Call) -> bool:
     if call.parts[:1] in (["resource"], ["cadvisor"]):
-        text = await stats.resource_metrics(server.context, server.kubelet.workers, server.usage)
+        text = await stats.resource_metrics(server.context, server.kubelet.workers)
         body = text.encode()
     else:
         from prometheus_client import generate_latest
