@@ -13,6 +13,9 @@ from netlab.node.kubelet.ipam import Ranges
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.sources import ObjectSource
 
+QUEUED_FEW = 16
+"""So many pods that wait for their turn double the time that passing states may stay unpublished."""
+
 
 @dataclass(slots=True)
 class Shared:
@@ -35,3 +38,10 @@ class Shared:
     network_up: asyncio.Event = field(default_factory=asyncio.Event)
     node_hosts: str = ""
     node_resolver: str = ""
+    queued: int = 0
+    """How many pods of the node wait for a slot."""
+
+    def patience(self, delay: float) -> float:
+        """How long a status that will soon be another may wait: with many pods to start, what tells of none that has
+        started only keeps the others waiting."""
+        return delay * (1 + self.queued / QUEUED_FEW)

@@ -215,7 +215,8 @@ class PodWorker:
         if any(c.waiting for c in self.state.containers.values()):
             return 0.0
         if not all(c.created for c in mains):
-            return CREATING_DELAY / 4 if any(c.created for c in self.state.containers.values()) else CREATING_DELAY
+            begun = any(c.created for c in self.state.containers.values())
+            return self.shared.patience(CREATING_DELAY / 4 if begun else CREATING_DELAY)
         return 0.0 if all(c.ready or not c.running for c in mains) else STARTING_DELAY
 
     async def _ready_to_start(self) -> bool:
@@ -232,12 +233,16 @@ class PodWorker:
             self._spawn(self._when_network_up())
             self.publisher.soon(CREATING_DELAY)
             return False
-        self.publisher.soon(QUEUED_DELAY)
-        await self.shared.slots.acquire()
+        self.publisher.soon(self.shared.patience(QUEUED_DELAY))
+        self.shared.queued += 1
+        try:
+            await self.shared.slots.acquire()
+        finally:
+            self.shared.queued -= 1
         self._turn = True  # until `run` has brought the containers up too: what is begun shall be finished first
         if self._ending():
             return False
-        self.publisher.soon(CREATING_DELAY)
+        self.publisher.soon(self.shared.patience(CREATING_DELAY))
         try:
             if state.sandbox_ready:  # adopted
                 await self.volumes.mount(self.pod, self.sandboxes.facts(self.pod))
