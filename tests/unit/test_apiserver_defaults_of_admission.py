@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from apiserver_harness import ACCOUNTS, PODS, account, harness, pod
 
+from netlab.api.resources import BUILTIN
 from netlab.apiserver.admission.plugins import PLUGINS
 
 Obj = dict[str, Any]
@@ -124,3 +125,8 @@ async def test_the_first_namespaces_stay(tmp_path: Path, name: str) -> None:
     async with harness(tmp_path) as h:
         code, _, said = await h.refused("DELETE", f"/api/v1/namespaces/{name}")
         assert (code, said) == (403, f'namespaces "{name}" is forbidden: this namespace may not be deleted')
+
+
+def test_every_collection_that_a_plugin_is_about_exists() -> None:
+    known = {resource.group_resource for resource in BUILTIN}
+    assert set[str]().union(*(plugin.about or () for plugin in PLUGINS)) <= known

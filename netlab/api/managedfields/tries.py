@@ -18,6 +18,8 @@ from netlab.api.types import Obj
 
 Trie = Obj
 _OWN = "."
+_LEAF: Trie = {}
+"""Shared by all, as tries are."""
 
 
 def every(schema: Schema | None, value: Any) -> Trie:
@@ -48,6 +50,8 @@ def _walk(schema: Schema) -> Walk | None:
 def _fields_walk(schema: Schema) -> Walk:
     known: dict[str, tuple[str, Schema | None]] = {}
     fixed = bool(schema.properties)
+    if not fixed and schema.additional is not None and _walk(schema.additional) is None:
+        return _leaves
 
     def walk(value: Any) -> Trie:
         if type(value) is not dict and not isinstance(value, dict):
@@ -64,6 +68,13 @@ def _fields_walk(schema: Schema) -> Walk:
         return made
 
     return walk
+
+
+def _leaves(value: Any) -> Trie:
+    """Of a map whose values are owned as one: labels, the data of a ConfigMap."""
+    if not isinstance(value, dict):
+        return {}
+    return {_OWN: {}} | {f"f:{key}": _LEAF for key in sorted(value)}
 
 
 def _items_walk(schema: Schema) -> Walk:

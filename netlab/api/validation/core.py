@@ -130,9 +130,8 @@ def config_map(obj: Obj) -> list[FieldError]:
     data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
     size = 0
     for key, value in data.items():
-        wrong = names.config_map_key(key)
-        if wrong:
-            found += each(f"data[{key}]", key, wrong)
+        if not names.is_config_map_key(key):
+            found += each(f"data[{key}]", key, names.config_map_key(key))
         if key in binary:
             found.append(invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
         size += len(value) if value.isascii() else len(value.encode())

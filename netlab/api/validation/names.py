@@ -186,9 +186,17 @@ def c_identifier(value: str) -> list[str]:
     return [regex_error(message, _C_IDENTIFIER, "my_name", "MY_NAME", "MyName")]
 
 
+_is_config_key_again = lru_cache(maxsize=4096)(_is_config_key)
+
+
+def is_config_map_key(value: str) -> bool:
+    """Whether this is a key of ConfigMaps and Secrets without any doubt: `config_map_key` has nothing to say."""
+    return len(value) <= 253 and value[:1] != "." and _is_config_key_again(value) is not None
+
+
 def config_map_key(value: str) -> list[str]:
     """Keys of ConfigMaps and Secrets: file names."""
-    if len(value) <= 253 and value[:1] != "." and _is_config_key(value):
+    if is_config_map_key(value):
         return []
     found = [max_length_error(253)] if len(value.encode()) > 253 else []
     if not _is_config_key(value):

@@ -74,24 +74,37 @@ Step = Callable[[Reader, Attributes], None]
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """`mutate` and `validate` raise StatusError to refuse; either may be missing."""
+    """`mutate` and `validate` raise StatusError to refuse; either may be missing.
+
+    `about`: the collections ("pods", "ingresses.networking.k8s.io") whose requests it looks at; None: all.
+    """
 
     name: str
     mutate: Step | None = None
     validate: Step | None = None
+    about: frozenset[str] | None = None
 
 
 class Admission:
-    """The chain of plug-ins."""
+    """The chain of plug-ins; for each collection, of those that it concerns."""
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
-        self._mutate = [plugin.mutate for plugin in plugins if plugin.mutate is not None]
-        self._validate = [plugin.validate for plugin in plugins if plugin.validate is not None]
+        self._plugins = tuple(plugins)
+        self._steps: dict[str, tuple[list[Step], list[Step]]] = {}
+
+    def _of(self, collection: str) -> tuple[list[Step], list[Step]]:
+        found = self._steps.get(collection)
+        if found is None:
+            concerned = [one for one in self._plugins if one.about is None or collection in one.about]
+            mutate = [one.mutate for one in concerned if one.mutate is not None]
+            validate = [one.validate for one in concerned if one.validate is not None]
+            found = self._steps[collection] = mutate, validate
+        return found
 
     def mutate(self, reader: Reader, attributes: Attributes) -> None:
-        for step in self._mutate:
+        for step in self._of(attributes.resource.group_resource)[0]:
             step(reader, attributes)
 
     def validate(self, reader: Reader, attributes: Attributes) -> None:
-        for step in self._validate:
+        for step in self._of(attributes.resource.group_resource)[1]:
             step(reader, attributes)

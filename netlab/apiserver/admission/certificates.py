@@ -131,6 +131,6 @@ def _organisations(spec: Obj) -> list[str]:
     return [str(found.value) for found in asked.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
 
 
-APPROVAL = Plugin("CertificateApproval", validate=_approve)
-SIGNING = Plugin("CertificateSigning", validate=_sign)
-PLUGIN = Plugin("CertificateSubjectRestriction", mutate=_mutate, validate=_validate)
+APPROVAL = Plugin("CertificateApproval", validate=_approve, about=frozenset({RESOURCE}))
+SIGNING = Plugin("CertificateSigning", validate=_sign, about=frozenset({RESOURCE}))
+PLUGIN = Plugin("CertificateSubjectRestriction", mutate=_mutate, validate=_validate, about=frozenset({RESOURCE}))

@@ -78,6 +78,6 @@ def _resize(reader: Reader, attributes: Attributes) -> None:
         raise errors.forbidden(attributes.resource, attributes.shown_name, why)
 
 
-STORAGE = Plugin("DefaultStorageClass", mutate=_storage)
-RESIZE = Plugin("PersistentVolumeClaimResize", validate=_resize)
-INGRESS = Plugin("DefaultIngressClass", mutate=_ingress)
+STORAGE = Plugin("DefaultStorageClass", mutate=_storage, about=frozenset({"persistentvolumeclaims"}))
+RESIZE = Plugin("PersistentVolumeClaimResize", validate=_resize, about=frozenset({"persistentvolumeclaims"}))
+INGRESS = Plugin("DefaultIngressClass", mutate=_ingress, about=frozenset({"ingresses.networking.k8s.io"}))

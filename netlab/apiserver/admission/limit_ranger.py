@@ -142,4 +142,4 @@ def _shown(number: Fraction, like: str) -> str:
     return render(number, form_of(like))
 
 
-PLUGIN = Plugin("LimitRanger", mutate=_mutate, validate=_validate)
+PLUGIN = Plugin("LimitRanger", mutate=_mutate, validate=_validate, about=frozenset(_JUDGED))

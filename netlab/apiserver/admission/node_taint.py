@@ -17,4 +17,4 @@ def _mutate(reader: Reader, attributes: Attributes) -> None:
         spec["taints"] = [*taints, dict(NOT_READY)]
 
 
-PLUGIN = Plugin("TaintNodesByCondition", mutate=_mutate)
+PLUGIN = Plugin("TaintNodesByCondition", mutate=_mutate, about=frozenset({"nodes"}))

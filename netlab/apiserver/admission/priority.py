@@ -60,4 +60,4 @@ def _default(reader: Reader) -> Obj | None:
     return min(defaults, key=lambda c: int(c.get("value", 0)), default=None)
 
 
-PLUGIN = Plugin("Priority", mutate=_mutate)
+PLUGIN = Plugin("Priority", mutate=_mutate, about=frozenset({"pods"}))

@@ -87,4 +87,4 @@ def _validate(reader: Reader, attributes: Attributes) -> None:
         raise _refused(attributes, why)
 
 
-PLUGIN = Plugin("RuntimeClass", mutate=_mutate, validate=_validate)
+PLUGIN = Plugin("RuntimeClass", mutate=_mutate, validate=_validate, about=frozenset({"pods"}))

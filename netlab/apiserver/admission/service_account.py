@@ -68,4 +68,4 @@ def _sources() -> Obj:
     return {"sources": sources, "defaultMode": 0o644}
 
 
-PLUGIN = Plugin("ServiceAccount", mutate=_mutate)
+PLUGIN = Plugin("ServiceAccount", mutate=_mutate, about=frozenset({"pods"}))

@@ -22,4 +22,4 @@ def _mutate(reader: Reader, attributes: Attributes) -> None:
         metadata["finalizers"] = [*present, finalizer]
 
 
-PLUGIN = Plugin("StorageObjectInUseProtection", mutate=_mutate)
+PLUGIN = Plugin("StorageObjectInUseProtection", mutate=_mutate, about=frozenset(FINALIZERS))

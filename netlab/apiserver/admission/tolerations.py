@@ -29,4 +29,4 @@ def _tolerates(toleration: Obj, key: str) -> bool:
     return toleration.get("key", "") in ("", key) and toleration.get("effect", "") in ("", "NoExecute")
 
 
-PLUGIN = Plugin("DefaultTolerationSeconds", mutate=_mutate)
+PLUGIN = Plugin("DefaultTolerationSeconds", mutate=_mutate, about=frozenset({"pods"}))
