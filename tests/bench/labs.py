@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -112,14 +113,26 @@ class BenchLab:
 
 @contextmanager
 def lab(name: str, topology: str) -> Iterator[BenchLab]:
-    """A lab that is down and forgotten at the end."""
+    """A lab that is down and forgotten at the end, also when that is a SIGTERM or SIGINT."""
     with tempfile.TemporaryDirectory(prefix="netlab-bench-", ignore_cleanup_errors=True) as home:
         bench = BenchLab(name, Path(home), topology)
+        before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             bench.up()
             yield bench
         finally:
-            bench.down()
+            # nobody who is impatient may keep the lab from its end
+            for number in before:
+                signal.signal(number, signal.SIG_IGN)
+            try:
+                bench.down()
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def family(pid: int) -> list[int]:
