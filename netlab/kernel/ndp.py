@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Set
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address
 
 from netlab.kernel.bpf import JEQ, LD_B, LD_H, RET
@@ -112,7 +113,7 @@ class NdpResponder:
     def __init__(self, ns: NetNs, interface: str, addresses: Set[str]) -> None:
         """OSError where there is no such interface."""
         self._addresses = addresses
-        self._index: int = ns.run(lambda: socket.if_nametoindex(interface))
+        self._index = ns.run(partial(socket.if_nametoindex, interface))
         self._socket = ns.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._groups = ns.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         try:

@@ -35,9 +35,16 @@ DOMAIN = "default.svc.cluster.local"
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Free for UDP and for TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            port = int(udp.getsockname()[1])
+            try:
+                tcp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def addresses() -> dict[str, list[str]]:
@@ -68,7 +75,8 @@ def serve_ours(port: int) -> None:
             zone.put_slice({"metadata": {**meta, "labels": labels}, "endpoints": endpoints, "ports": [{"port": 80}]})
 
     async def run() -> None:
-        text = f".:{port} {{\n kubernetes cluster.local\n cache 30\n loadbalance\n}}"
+        kept = "cache 30 {\n disable success cluster.local\n disable denial cluster.local\n }"  # as kubeadm has it
+        text = f".:{port} {{\n kubernetes cluster.local\n {kept}\n loadbalance\n}}"
         server = DnsServer(read(text), zone=zone, hosts=("127.0.0.1",))
         await server.start()
         await asyncio.Event().wait()

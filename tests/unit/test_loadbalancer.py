@@ -40,8 +40,8 @@ def service(name: str = "web", *ips: str, **more: Any) -> Obj:
     }
 
 
-DUAL = {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}
-OURS = {"finalizers": [FINALIZER]}
+DUAL: dict[str, Any] = {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}
+OURS: dict[str, Any] = {"finalizers": [FINALIZER]}
 OTHER = service("other", "192.168.77.200")
 
 
