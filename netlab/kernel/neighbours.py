@@ -75,6 +75,12 @@ def decode(reply: nl.Message, names: dict[int, str]) -> Neighbour | None:
     return Neighbour(names.get(index, f"if{index}"), ip, mac, rt.NEIGHBOUR_STATES.get(state, str(state)))
 
 
+def permanent(replies: Iterable[nl.Message]) -> frozenset[bytes]:
+    """The addresses, as bytes, of the permanent entries in a dump: what `decode` says, without the rest of it."""
+    found = (reply.body for reply in replies if rt.NDMSG.unpack_from(reply.body)[2] & rt.NUD_PERMANENT)
+    return frozenset(nl.attributes(body, rt.NDMSG.size)[rt.NDA_DST] for body in found)
+
+
 def decode_fdb(reply: nl.Message, names: dict[int, str]) -> Fdb | None:
     """The VXLAN forwarding entry in the message; None for the bridge's own entries, which have no destination."""
     family, index, _, _, _ = rt.NDMSG.unpack_from(reply.body)

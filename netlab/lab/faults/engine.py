@@ -65,12 +65,19 @@ class FaultEngine:
         self._off: set[str] = set()
         self._proxies: dict[str, int] = {}
         self._lock = asyncio.Lock()
+        self._resumed = False
         self._net: Any = None
 
     # -- what labd asks ---------------------------------------------------------------------------------------------
 
     async def resume(self) -> None:
-        """After a start of labd: make true again what the records say."""
+        """After a start of labd: make true again what the records say. Only once, and before anything else."""
+        async with self._lock:
+            if not self._resumed:
+                await self._resume()
+                self._resumed = True
+
+    async def _resume(self) -> None:
         found = records.load(self._paths.state, self._boot)
         if not found:
             (self._paths.state / records.FILE).unlink(missing_ok=True)
@@ -98,6 +105,7 @@ class FaultEngine:
         doing = {"inject": self._inject, "heal": self._heal_some, "list": self._list}.get(str(request.get("do")))
         if doing is None:
             return {"error": f"no such order about faults: {request.get('do')!r}", "key": ""}
+        await self.resume()
         async with self._lock:
             init = await InitClient.connect()
             try:

@@ -11,8 +11,9 @@ send). A pair on one segment makes two entries, one at each end, so sources take
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import isqrt
 
 ATTEMPTS = 3
 FIRST_WAIT = 1.0
@@ -59,19 +60,21 @@ class Patience:
         return min(CEILING, max(self.floor, wanted) * (attempt + 1))
 
 
-def turns(new_entries: Sequence[int], room: int) -> Iterator[range]:
-    """Sources in turns, so that no turn makes more neighbour entries than there is room for (one source at least).
+Turn = list[tuple[int, list[int]]]
+"""Sources, each with targets to ask."""
 
-    `new_entries[i]` is what source i makes, at both ends.
+
+def tiles(members: int, room: int) -> Iterator[tuple[range, range]]:
+    """All pairs of so many members of one segment, both ways, in tiles that make at most `room` neighbour entries.
+
+    Whoever is asked learns who asks, so a pair makes two entries whether it is asked one way or both: a tile is two
+    ranges of members, each to ask all of the other (or, where both are one range, all of itself).
     """
-    start, used = 0, 0
-    for index, number in enumerate(new_entries):
-        if index > start and used + number > room:
-            yield range(start, index)
-            start, used = index, 0
-        used += number
-    if start < len(new_entries):
-        yield range(start, len(new_entries))
+    side = max(1, isqrt(max(2, room) // 2))
+    ranges = [range(start, min(members, start + side)) for start in range(0, members, side)]
+    for place, one in enumerate(ranges):
+        for other in ranges[place:]:
+            yield one, other
 
 
 def chunks(total: int, size: int = OUTSTANDING) -> Iterator[range]:

@@ -15,8 +15,9 @@ import socket
 import statistics
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from netlab.dataplane.model import Neighbour
 from netlab.kernel import links, neighbours, netns
@@ -34,8 +35,9 @@ from netlab.trace.reach.pace import (
     OUTSTANDING,
     PROGRAM_FLOOR,
     Patience,
+    Turn,
     chunks,
-    turns,
+    tiles,
 )
 
 SOL_RAW, ICMP_FILTER = 255, 1
@@ -44,7 +46,7 @@ SCTP_FIRST_PORT = 32768
 SOCKETS = 512
 """TCP or UDP sockets open at a time."""
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_{}"
-CONNTRACK_PATIENCE = 60.0
+CONNTRACK_PATIENCE, CONNTRACK_EVERY = 60.0, 4096
 LETTER = {letter: ord(letter) for letter in m.VERDICTS}
 _T = LETTER[m.TIMEOUT]
 
@@ -132,9 +134,10 @@ def probe(proto: Proto, sources: Sequence[Source], targets: Sequence[Target], wo
             for j in work[i]:
                 run.say(i, j, m.FAILED, f"namespace {source.netns} has gone")
     prober: _Raw | _Streams = _Raw(proto, run, spaces) if proto in ("icmp", "sctp") else _Streams(proto, run, spaces)
+    tidy = Tidy(run, spaces)
     began = time.perf_counter()
     try:
-        _attempts(run, prober, spaces, guards)
+        _attempts(run, prober, tidy, guards)
         return run.result(proto, time.perf_counter() - began)
     finally:
         prober.close()
@@ -150,15 +153,18 @@ def _open(name: str) -> NetNs | None:
         return None
 
 
-def _attempts(run: Run, prober: _Raw | _Streams, spaces: Spaces, guards: Sequence[NetNs]) -> None:
-    tidy = Tidy(run, spaces)
+def _attempts(run: Run, prober: _Raw | _Streams, tidy: Tidy, guards: Sequence[NetNs]) -> None:
+    unseen = CONNTRACK_EVERY
     for attempt in range(ATTEMPTS):
-        left = [i for i in range(len(run.sources)) if run.missing(i)]
+        left = [i for i, row in enumerate(run.rows) if _T in row]
         if not left:
             return
         run.attempts = attempt + 1
         for turn in tidy.turns(left):
-            _room_for(guards, sum(len(run.missing(i)) for i in turn))
+            unseen += sum(len(asked) for _, asked in turn)
+            if unseen >= CONNTRACK_EVERY:
+                _room_for(guards, unseen)
+                unseen = 0
             prober.send(turn, attempt)
             tidy.clean(turn)
         prober.wait(run.patience.wait(attempt))
@@ -180,63 +186,109 @@ def _room_for(guards: Sequence[NetNs], pairs: int) -> None:
 
 
 class Tidy:
-    """Sources in turns, where otherwise the kernel's one neighbour table would overflow; see `pace`.
+    """Pairs in turns, where otherwise the kernel's one neighbour table would overflow; see `pace.tiles`.
 
-    Only entries that were not there before the run are removed, so permanent ones, right or wrong, stay.
+    Only entries that a run may have made are removed, so permanent ones, right or wrong, stay.
     """
 
     def __init__(self, run: Run, spaces: Spaces) -> None:
         self._run, self._spaces = run, spaces
-        self._owner = {source.name: source for source in run.sources}
-        near: dict[str, int] = {}
-        for target in run.targets:
-            if target.segment:
-                near[target.segment] = near.get(target.segment, 0) + 1
-        self._new = [2 * min(near.get(source.segment, 0), len(run.work[i])) for i, source in enumerate(run.sources)]
         self._room = int(_threshold() * NEIGHBOUR_SHARE)
-        self.needed = sum(self._new) > self._room
-        self._before: dict[str, tuple[int, frozenset[str]]] = {}
+        place = {source.name: i for i, source in enumerate(run.sources)}
+        self._asker: dict[int, int] = {}
+        segments: dict[str, list[int]] = {}
+        for j, target in enumerate(run.targets):
+            if target.segment:
+                segments.setdefault(target.segment, []).append(j)
+                if target.owner in place:
+                    self._asker[j] = place[target.owner]
+        self._strangers: dict[str, list[int]] = {}
+        for i, source in enumerate(run.sources):
+            if source.segment in segments:
+                self._strangers.setdefault(source.segment, []).append(i)
+        self._segments = segments
+        crowd = ((len(members), len(self._strangers.get(name, ()))) for name, members in segments.items())
+        self.needed = 2 * sum(targets * askers for targets, askers in crowd) > self._room
+        self._kept: dict[str, tuple[int, frozenset[bytes]]] = {}
         self._messages: dict[tuple[int, str], bytes] = {}
+        self._packed_of: dict[str, bytes] = {}
+        self._packed = [self._bytes(target.ip) for target in run.targets]
+        if self.needed:
+            for source in run.sources:
+                self._snapshot(source.netns)
 
-    def turns(self, left: Sequence[int]) -> list[list[int]]:
+    def turns(self, left: Sequence[int]) -> Iterator[Turn]:
+        """What is missing: first all that makes no entries, then each segment in tiles."""
         if not self.needed:
-            return [list(left)]
-        return [[left[place] for place in turn] for turn in turns([self._new[i] for i in left], self._room)]
+            yield [(i, self._run.missing(i)) for i in left]
+            return
+        near: dict[int, set[int]] = {}
+        far: Turn = []
+        for i in left:
+            missing, segment = self._run.missing(i), self._run.sources[i].segment
+            kept = self._snapshot(self._run.sources[i].netns)[1]
+            mine = {j for j in self._segments.get(segment, ()) if self._packed[j] not in kept} & set(missing)
+            near[i] = mine
+            far.append((i, [j for j in missing if j not in mine]))
+        yield [(i, asked) for i, asked in far if asked]
+        for segment, members in self._segments.items():
+            yield from self._tiles(members, self._strangers.get(segment, ()), near)
 
-    def clean(self, turn: Sequence[int]) -> None:
-        """Remove the neighbour entries that these sources caused, at both ends."""
+    def _tiles(self, members: Sequence[int], askers: Sequence[int], near: dict[int, set[int]]) -> Iterator[Turn]:
+        both = [j for j in members if j in self._asker]
+        for one, other in tiles(len(both), self._room):
+            here, there = [both[place] for place in one], [both[place] for place in other]
+            found: Turn = [(self._asker[j], [t for t in there if t in near.get(self._asker[j], ())]) for j in here]
+            if one != other:
+                found += [(self._asker[j], [t for t in here if t in near.get(self._asker[j], ())]) for j in there]
+            turn = [(i, asked) for i, asked in found if asked]
+            for i, asked in turn:
+                near[i] -= set(asked)
+            if turn:
+                yield turn
+        for i in askers:  # targets that ask nobody, and askers that are no targets
+            rest = sorted(near.get(i, set()) & set(members))
+            for piece in chunks(len(rest), max(1, self._room // 2)):
+                yield [(i, rest[piece.start : piece.stop])]
+
+    def clean(self, turn: Turn) -> None:
+        """Remove the neighbour entries that these pairs caused, at both ends."""
         if not self.needed:
             return
-        asking = {ip for i in turn for ip in self._run.sources[i].ips}
         at: dict[str, set[str]] = {}
-        for i in turn:
+        for i, asked in turn:
             source = self._run.sources[i]
-            for j in self._run.work[i]:
-                target = self._run.targets[j]
-                if target.segment == source.segment:
-                    at.setdefault(source.netns, set()).add(target.ip)
-                    if target.owner in self._owner:
-                        at.setdefault(self._owner[target.owner].netns, set()).update(asking)
+            near = [j for j in asked if self._run.targets[j].segment == source.segment]
+            if source.segment and near:
+                at.setdefault(source.netns, set()).update(self._run.targets[j].ip for j in near)
+                for j in near:
+                    if j in self._asker:
+                        at.setdefault(self._run.sources[self._asker[j]].netns, set()).update(source.ips)
         for name, addresses in at.items():
+            space, (index, kept) = self._spaces.of(name), self._snapshot(name)
+            doomed = [ip for ip in addresses if not kept or self._bytes(ip) not in kept]
+            if space is not None and index and doomed:
+                space.netlink.send([self._message(index, ip) for ip in doomed])
+
+    def _snapshot(self, name: str) -> tuple[int, frozenset[bytes]]:
+        """The index of the first interface, and the neighbours that are not ours to remove: the permanent ones."""
+        found = self._kept.get(name)
+        if found is None:
             space = self._spaces.of(name)
             if space is None:
-                continue
-            index, before = self._snapshot(name, space)
-            if index:
-                space.netlink.send([self._message(index, ip) for ip in addresses - before])
+                return 0, frozenset()
+            names = {links.index_of(one): links.name_of(one) for one in space.netlink.dump(links.GET_ALL)}
+            index = min((number for number, device in names.items() if device != "lo"), default=0)
+            kept = neighbours.permanent(space.netlink.dump(neighbours.GET_ALL))
+            kept |= neighbours.permanent(space.netlink.dump(neighbours.GET_ALL6))
+            found = self._kept[name] = index, kept
+        return found
 
-    def _snapshot(self, name: str, space: NetNs) -> tuple[int, frozenset[str]]:
-        """The index of eth0, and the neighbours that are not ours to remove: those that will stay by themselves."""
-        if name not in self._before:
-            try:
-                index = links.index_of(space.netlink.get(links.get("eth0"), "eth0"))
-            except KernelError:
-                index = 0
-            replies = space.netlink.dump(neighbours.GET_ALL) + space.netlink.dump(neighbours.GET_ALL6)
-            found = (neighbours.decode(reply, {}) for reply in replies)
-            kept = frozenset(one.ip for one in found if one is not None and one.state == "permanent")
-            self._before[name] = index, kept
-        return self._before[name]
+    def _bytes(self, ip: str) -> bytes:
+        found = self._packed_of.get(ip)
+        if found is None:
+            found = self._packed_of[ip] = ip_address(ip).packed
+        return found
 
     def _message(self, index: int, ip: str) -> bytes:
         found = self._messages.get((index, ip))
@@ -306,10 +358,9 @@ class _Raw:
         for sock in self.open:
             sock.close()
 
-    def send(self, turn: Sequence[int], attempt: int) -> None:
-        """To everything that is missing, in bursts whose answers fit in the socket's buffer."""
-        for i in turn:
-            missing = self.run.missing(i)
+    def send(self, turn: Turn, attempt: int) -> None:
+        """To everything of the turn, in bursts whose answers fit in the socket's buffer."""
+        for i, missing in turn:
             for piece in chunks(len(missing), OUTSTANDING):
                 self.sent_at = time.perf_counter()
                 self._burst(i, missing[piece.start : piece.stop])
@@ -458,11 +509,10 @@ class _Streams:
             pair.sock.close()
         self.poll.close()
 
-    def send(self, turn: Sequence[int], attempt: int) -> None:
-        """Begin every missing pair; when too many are open, wait for some of them as long as an answer may take."""
-        for i in turn:
+    def send(self, turn: Turn, attempt: int) -> None:
+        """Begin every pair of the turn; when too many are open, wait for some as long as an answer may take."""
+        for i, missing in turn:
             space = self.spaces.of(self.run.sources[i].netns)
-            missing = self.run.missing(i)
             for piece in chunks(len(missing), OUTSTANDING):
                 if len(self.pairs) + OUTSTANDING > SOCKETS:
                     self.wait(self.run.patience.wait(attempt), SOCKETS - OUTSTANDING)
