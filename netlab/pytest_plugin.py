@@ -135,7 +135,7 @@ def _started(start: Callable[[], Lab]) -> Lab:
     except (SandboxError, KernelError, OSError) as error:
         lacks = [check for check in checks() if not check.ok and check.level == "required"]
         why = "\n".join([str(error), *(f"{check.name} is {check.found}: {check.remedy}" for check in lacks)])
-    _refuse(why)
+    return _refuse(why)
 
 
 def _refuse(why: str) -> NoReturn:

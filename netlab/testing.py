@@ -170,9 +170,8 @@ def _watched(lab: Lab, attempt: Callable[[], object], ports: set[int], *, icmp: 
     from netlab.trace.render import outer, summary
 
     recording = lab.capture("all")
-    with recording:
-        with contextlib.suppress(LabError):
-            attempt()
+    with recording, contextlib.suppress(LabError):
+        attempt()
     lines = []
     for frame in _of_attempt(recording.frames(), ports, icmp=icmp):
         encapsulation = f"{outer(frame.packet)} ▸ " if frame.packet.inner else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from netlab.trace import pcapng
 from netlab.trace.follow import Follower
 from netlab.trace.merge import Seen, Tap, exact
 from netlab.trace.packet import Packet, decode
-from netlab.trace.render import named, outer, summary
+from netlab.trace.render import outer, summary
 
 DIRECTIONS = {0: "in", 1: "broadcast", 2: "multicast", 3: "other", 4: "out"}
 
@@ -28,6 +29,14 @@ class Labels:
     interfaces: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     expression: str = ""
+
+
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+
+
+def named(text: str, names: Mapping[str, str]) -> str:
+    """The text with the name behind every IPv4 address that has one."""
+    return _ADDRESS.sub(lambda found: f"{found[0]}({names[found[0]]})" if found[0] in names else found[0], text)
 
 
 class Sink(Protocol):

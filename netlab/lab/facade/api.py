@@ -33,6 +33,7 @@ class ApiClient:
         server, self._tls, _ = load(paths.kubeconfig)
         self._host = urlsplit(server).netloc
         self._kept = threading.local()
+        self._every: list[http.client.HTTPConnection] = []
         self._custom: dict[tuple[str, str], tuple[str, bool]] = {}
 
     def call(
@@ -83,15 +84,22 @@ class ApiClient:
         else:
             made = http.client.HTTPConnection(self._host, timeout=TIMEOUT)
         self._kept.connection = made
+        self._every.append(made)
         return made, True
 
     def _drop(self) -> None:
         connection = getattr(self._kept, "connection", None)
         if connection is not None:
             connection.close()
+            self._every.remove(connection)
             self._kept.connection = None
 
-    close = _drop
+    def close(self) -> None:
+        """Close what every thread has kept: they are through."""
+        for connection in self._every:
+            connection.close()
+        self._every.clear()
+        self._kept = threading.local()
 
     # verbs
 

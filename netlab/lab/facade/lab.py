@@ -218,7 +218,7 @@ class Lab:
             if text == "deleted":
                 return not found, "; ".join(map(waiting.how_far, found))
             missing = [one for one in found if not _is(one, wanted)]
-            return bool(found) and not missing, "; ".join(map(waiting.how_far, missing) or waiting.how_far(None))
+            return bool(found) and not missing, "; ".join(map(waiting.how_far, missing)) or waiting.how_far(None)
 
         of = f" with {selector}" if selector else ""
         self._until(look, f"{what}{of} to be {text}", timeout)
