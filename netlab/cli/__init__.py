@@ -27,6 +27,7 @@ _VERBS = {
     "shell": "access",
     "mininet": "access",
     "capture": "capture",
+    "trace": "trace",
     "why": "why",
     "check": "why",
     "ping": "ping",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from netlab.trace.model import Flow, Hop, Outer, Step, Trace, Verdict, View, with_changes
 from netlab.trace.packet import ICMP, ICMPV6, PROTOCOL_NAMES, Packet
 from netlab.trace.predict.state import Machine
-from netlab.trace.token import Role, Token, decode_ip
+from netlab.trace.token import AnyToken, Role, Token, decode_ip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Seen:
     error: list[Sight]
 
 
-def sort(sights: Iterable[Sight], token: Token) -> Seen:
+def sort(sights: Iterable[Sight], token: Token | AnyToken) -> Seen:
     """Retransmissions, and copies that a bridge flooded, are not among them."""
     seen = Seen([], [], [])
     asked: set[tuple[object, ...]] = set()
@@ -184,7 +184,7 @@ def observed(
     return Trace(flow, tuple(made), replace(verdict, steps=(*rest, *verdict.steps)), "observed")
 
 
-def role_of(data: bytes, token: Token, asked: Iterable[tuple[object, ...]]) -> Role | None:
+def role_of(data: bytes, token: Token | AnyToken, asked: Iterable[tuple[object, ...]]) -> Role | None:
     """What a traced packet is: `asked` has the ends (src, sport, dst, dport) of every request that was seen."""
     packet = decode_ip(data)
     role = token.role(packet)

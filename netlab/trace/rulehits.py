@@ -13,7 +13,7 @@ from netlab.trace.predict.hooks import XTABLES
 from netlab.trace.predict.state import Machine
 from netlab.trace.predict.tables import NftTable, XRule, XTable
 from netlab.trace.predict.xtables import CHAINS
-from netlab.trace.token import Role, Token
+from netlab.trace.token import AnyToken, Role, Token
 
 HOOKS = {chain: hook for hook, chain in CHAINS.items()}
 
@@ -37,7 +37,7 @@ class Event:
     packet: bytes
 
 
-def met(place: str, events: Sequence[Event], machine: Machine, token: Token, asked: Sequence[tuple[object, ...]]) -> Iterator[Met]:  # fmt: skip
+def met(place: str, events: Sequence[Event], machine: Machine, token: Token | AnyToken, asked: Sequence[tuple[object, ...]]) -> Iterator[Met]:  # fmt: skip
     """The rules of one place in order, each with the packet it belongs to."""
     running: dict[int, tuple[Role | None, str, Event]] = {}
     switched: dict[Role, _Bridging] = {}

@@ -14,25 +14,27 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from netlab.api.types import Obj
 from netlab.kernel.capture import SO_TIMESTAMPNS
 from netlab.kernel.errors import KernelError
-from netlab.trace import model, rulehits
+from netlab.trace import dnsquery, model, rulehits
 from netlab.trace.compare import compare, explained, nearest
 from netlab.trace.correlate import Met, Seen, Sight, observed, sort
 from netlab.trace.gather import Gathered, Place
-from netlab.trace.model import Difference, Flow, Hop, Step, Trace, Verdict
+from netlab.trace.model import Flow, Hop, Step, Trace, Verdict
 from netlab.trace.predict import Uninterpretable, World, predict
 from netlab.trace.predict.context import Oracle
 from netlab.trace.predict.route import lookup, source_address
 from netlab.trace.predict.state import Machine
 from netlab.trace.probe import Probe, prepare
+from netlab.trace.token import AnyToken, is_first, token_of
 from netlab.trace.watch import Watch
 
 WATCHED = 64
@@ -49,10 +51,20 @@ class TraceError(RuntimeError):
     """The trace cannot be made; one sentence for the user."""
 
 
+class DnsLost(TraceError):
+    """The look-up before got no answer; `made` is its trace."""
+
+    def __init__(self, made: Made, name: str) -> None:
+        super().__init__(f"DNS: no answer for {name}")
+        self.made = made
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """`mode`: "both", "predict" or "observe". `names` of addresses; `services`: "protocol address port" → name.
-    `query`: the payload of a datagram, hex. `size`: bytes of payload."""
+    `size`: bytes of payload. `lookups`: DNS names to ask `dns_server` for, the first that has an address is meant.
+    `question`: the name that a datagram asks for, where DST is a DNS server. `live`: seconds to wait for the next real
+    packet instead of sending one. `url`: a whole request of HTTP follows the first packet."""
 
     places: tuple[Place, ...]
     source: str
@@ -62,17 +74,31 @@ class Request:
     mode: str = "both"
     size: int = 0
     df: bool = True
-    query: str = ""
     names: Mapping[str, str] | None = None
     services: Mapping[str, str] | None = None
     answer: float = ANSWER
+    lookups: tuple[str, ...] = ()
+    dns_server: str = ""
+    question: str = ""
+    ipv6: bool = False
+    live: float = 0.0
+    url: str = ""
 
     @classmethod
     def of(cls, data: Obj) -> Request:
         return cls(**{**data, "places": tuple(Place(**one) for one in data["places"])})
 
-    def to_obj(self) -> Obj:
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One traced packet: every predicted way, the one that was taken, what was observed. `payload`: the answer's."""
+
+    ways: tuple[Trace, ...] = ()
+    taken: Trace | None = None
+    observed: Trace | None = None
+    frames: tuple[tuple[str, str, str, int, str], ...] = ()
+    problem: str = ""
+    payload: bytes = b""
 
 
 class _First:
@@ -84,9 +110,8 @@ class _First:
 
 def run(request: Request, gathered: Gathered | None = None) -> Obj:
     """The report as JSON data: {"predicted": […], "observed": …, "difference": …, "frames": […], "error": …}."""
-    v6 = ":" in request.dst
     own = gathered is None
-    gathered = gathered or Gathered(request.places, ipv6=v6)
+    gathered = gathered or Gathered(request.places, ipv6=request.ipv6 or ":" in request.dst)
     try:
         return _Session(request, gathered).run()
     finally:
@@ -106,26 +131,67 @@ class _Session:
         )
 
     def run(self) -> Obj:
-        request = self.request
-        if request.mode != "predict":
+        if self.request.mode != "predict":
             # Kernel timestamps begin a while after the first socket asked for them: ask now.
-            self.stamp = self.gathered.namespace(request.source).socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.stamp = self.gathered.namespace(self.request.source).socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.stamp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         try:
-            return self._run()
+            dns = self._look_up() if self.request.lookups else None
+            return _report(self._one(), dns)
         finally:
             if self.stamp is not None:
                 self.stamp.close()
 
-    def _run(self) -> Obj:
-        request = self.request
-        flow = Flow(request.source, self._source(), request.dst, request.protocol, 0, request.dport,
-                    len(request.query) // 2 or request.size, request.df)  # fmt: skip
+    def _look_up(self) -> Made:
+        """The traced query that gave the address, which the request then has. TraceError where there is none."""
+        request, code = self.request, "no answer"
         if request.mode == "predict":
-            return _report(self._predict(flow))
+            if not request.dst:
+                raise TraceError(f"{request.lookups[-1]} is no Service's name: only a real query can tell its address")
+            return _Session(
+                replace(
+                    request, dst=request.dns_server, dport=53, protocol="udp", lookups=(), question=request.lookups[0]
+                ),
+                self.gathered,
+            )._one()  # noqa: E501
+        for name in request.lookups:
+            asked = replace(
+                request,
+                dst=request.dns_server,
+                dport=53,
+                protocol="udp",
+                lookups=(),
+                question=name,
+                url="",
+                live=0.0,
+                mode="both",
+            )  # noqa: E501
+            made = _Session(asked, self.gathered)._one()
+            if not made.payload:
+                raise DnsLost(made, name)
+            found = dnsquery.answer(made.payload)
+            code = found.code
+            if found.addresses:
+                self.request = replace(request, dst=found.addresses[0])
+                return replace(made, problem="")
+        raise TraceError(f"DNS: {request.lookups[0]}: {code} (asked {request.dns_server})")
+
+    def _one(self) -> Made:
+        request = self.request
+        query = b""
+        if request.question:
+            query = dnsquery.question(request.question, int.from_bytes(os.urandom(2), "big") or 1, ipv6=request.ipv6)
+        flow = Flow(request.source, self._source(), request.dst, request.protocol, 0, request.dport,
+                    len(query) or request.size, request.df)  # fmt: skip
+        if request.mode == "predict":
+            return Made(self._predict(flow))
         with _alone():
+            if request.live:
+                return self._live(flow)
             probe = prepare(self.gathered.namespace(request.source), request.protocol, flow.src, request.dst,
-                            request.dport, size=request.size, df=request.df, payload=bytes.fromhex(request.query))  # fmt: skip
+                            request.dport, size=request.size, df=request.df, payload=query)  # fmt: skip
+            if request.url:
+                probe.token = replace(probe.token, whole=True)
             try:
                 return self._both(
                     replace(flow, sport=probe.sport, protocol=probe.token.protocol, size=_size(probe)), probe
@@ -159,34 +225,93 @@ class _Session:
         except Uninterpretable as problem:
             raise TraceError(f"cannot predict: a rule cannot be interpreted: {problem}") from None
 
-    def _both(self, flow: Flow, probe: Probe) -> Obj:
-        problem, ways = "", tuple[Trace, ...]()
-        if self.request.mode != "observe" or len(self.gathered) > WATCHED:
-            try:
-                ways = self._predict(flow)
-            except TraceError as error:
-                problem = str(error)
+    def _ways(self, flow: Flow) -> tuple[tuple[Trace, ...], str]:
+        if self.request.mode == "observe" and len(self.gathered) <= WATCHED:
+            return (), ""
+        try:
+            return self._predict(flow), ""
+        except TraceError as error:
+            return (), str(error)
+
+    def _both(self, flow: Flow, probe: Probe) -> Made:
+        ways, problem = self._ways(flow)
         watch = Watch(self.gathered, probe.token)
         try:
-            places, filtered = self._where(ways, flow)
-            watch.open(places, filtered)
+            watch.open(*self._where(ways, flow))
             probe.send()
             self._wait(watch, probe, ways)
+            if self.request.url:
+                self._whole_request(watch, probe)
             watch.finish()
         finally:
             watch.close()
-        seen = sort(watch.sights, probe.token)
-        met = self._met(probe, watch, seen)
+        return self._made(flow, probe.error, watch, ways, problem)
+
+    def _made(self, flow: Flow, error: int, watch: Watch, ways: tuple[Trace, ...], problem: str) -> Made:
+        seen = sort(watch.sights, watch.token)
+        met = self._met(watch, seen)
         if ways and self._order(met):
             ways = self._predict(flow)
-        found = self._observed(flow, probe, watch, seen, met)
+        found = self._observed(flow, error, watch, seen, met)
+        payload = seen.reply[-1].packet.innermost.payload if seen.reply else b""
         if self.request.mode == "observe":
-            return _report((), found, None, _frames(watch), problem)
+            return Made((), None, found, _frames(watch), problem, payload)
         mine = nearest(ways, found)
-        difference = compare(mine, found) if mine else None
-        if mine is not None:
-            found = _explained(found, mine)
-        return _report(ways, found, difference, _frames(watch), problem)
+        return Made(ways, mine, found, _frames(watch), problem, payload)
+
+    def _live(self, flow: Flow) -> Made:
+        """The next real packet of the flow that leaves the source."""
+        ways, problem = self._ways(flow)
+        ports = {flow.dport} | {hop.packet.dport for way in ways for hop in way.hops if hop.packet.dport}
+        watch = Watch(self.gathered, AnyToken(flow.protocol, frozenset(ports), ":" in flow.dst))
+        try:
+            watch.open(*self._where(ways, flow))
+            first = self._next(watch, flow)
+            inner = first.packet.innermost
+            watch.token = token_of(inner, flow.protocol)
+            flow = replace(flow, src=inner.src, sport=inner.sport, size=len(inner.payload))
+            hopeful = not ways or any(way.reply is not None for way in ways)
+            end = time.monotonic() + (self.request.answer if hopeful else QUIET)
+            while time.monotonic() < end and watch.wait(QUIET) and not self._back(watch):
+                pass
+            watch.wait(SETTLE)
+            watch.finish()
+        finally:
+            watch.close()
+        ways, problem = self._ways(flow)
+        return self._made(flow, 0, watch, ways, problem)
+
+    def _next(self, watch: Watch, flow: Flow) -> Sight:
+        end = time.monotonic() + self.request.live
+        known = 0
+        while (left := end - time.monotonic()) > 0:
+            watch.wait(min(left, 0.5))
+            for sight in watch.sights[known:]:
+                inner = sight.packet.innermost
+                if (sight.place, sight.direction) == (flow.source, "out") and is_first(inner, flow):
+                    return sight
+            known = len(watch.sights)
+        where = f" port {flow.dport}" if flow.dport else ""
+        raise TraceError(
+            f"no {flow.protocol} packet from {flow.source} to {flow.dst}{where} for {self.request.live:g} s"
+        )
+
+    def _whole_request(self, watch: Watch, probe: Probe) -> None:
+        """HTTP over the connection that the first packet began."""
+        parts = urlsplit(self.request.url if "//" in self.request.url else f"http://{self.request.url}")
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        text = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: klab-trace\r\nConnection: close\r\n\r\n"
+        sock = probe.sock
+        sock.settimeout(self.request.answer)
+        try:
+            sock.sendall(text.encode())
+            while sock.recv(65536):
+                watch.wait(0.0)
+        except OSError:
+            pass
+        sock.close()
+        while watch.wait(0.05):
+            pass
 
     def _where(self, ways: Sequence[Trace], flow: Flow) -> tuple[list[str], list[str]]:
         """(places to watch, those of them whose rules are traced)."""
@@ -207,19 +332,21 @@ class _Session:
     def _wait(self, watch: Watch, probe: Probe, ways: Sequence[Trace]) -> None:
         """Until the answer is back at the source, or nothing more is to be expected."""
         hopeful = not ways or any(way.reply is not None and way.reply.verdict.kind == "delivered" for way in ways)
+        if self.request.protocol == "udp" and not self.request.question:
+            hopeful = False  # who knows what a program says to such a datagram
         begin = time.monotonic()
         while True:
             left = begin + self.request.answer - time.monotonic()
             if left <= 0 or not watch.wait(min(left, self.request.answer if hopeful else QUIET)):
                 break
-            if self._back(watch, probe):
+            if self._back(watch):
                 watch.wait(SETTLE)
                 break
         probe.look()
 
-    def _back(self, watch: Watch, probe: Probe) -> bool:
+    def _back(self, watch: Watch) -> bool:
         source = self.request.source
-        seen = sort(watch.sights, probe.token)
+        seen = sort(watch.sights, watch.token)
         return any(s.place == source and s.direction != "out" for s in (*seen.reply, *seen.error))
 
     # -- what was seen
@@ -235,29 +362,29 @@ class _Session:
                 changed = True
         return changed
 
-    def _met(self, probe: Probe, watch: Watch, seen: Seen) -> list[Met]:
+    def _met(self, watch: Watch, seen: Seen) -> list[Met]:
         asked = [_ends(sight) for sight in seen.request]
         met: list[Met] = []
         for place, hits in watch.hits.items():
             events = [_event(hit, self.gathered.indexes(place)) for hit in hits]
-            met += rulehits.met(place, events, self.gathered[place], probe.token, asked)
+            met += rulehits.met(place, events, self.gathered[place], watch.token, asked)
         return met
 
-    def _observed(self, flow: Flow, probe: Probe, watch: Watch, seen: Seen, met: Sequence[Met]) -> Trace:
+    def _observed(self, flow: Flow, error: int, watch: Watch, seen: Seen, met: Sequence[Met]) -> Trace:
         tracked = {place: _tracked(entries, seen) for place, entries in watch.connections.items()}
 
         def requests(role: str) -> list[Met]:
             return [one for one in met if one.role == role]
 
         trace = observed(
-            flow, seen.request, requests("request"), self.gathered, _Ending(flow, probe, seen, self.gathered).request
+            flow, seen.request, requests("request"), self.gathered, _Ending(flow, error, seen, self.gathered).request
         )
         trace = _with_connections(trace, tracked)
         if seen.reply:
             first = seen.reply[0].packet.innermost
             back = Flow(seen.reply[0].place, first.src, first.dst, flow.protocol, first.sport, first.dport)
             answer = observed(
-                back, seen.reply, requests("reply"), self.gathered, _Ending(flow, probe, seen, self.gathered).reply
+                back, seen.reply, requests("reply"), self.gathered, _Ending(flow, error, seen, self.gathered).reply
             )
             trace = replace(trace, reply=answer)
         return replace(trace, notes=(*trace.notes, *watch.notes))
@@ -268,7 +395,8 @@ class _Ending:
     """How a direction ended, from what was seen alone."""
 
     flow: Flow
-    probe: Probe
+    problem: int
+    """What the kernel said to the sender: an errno, 0 for none."""
     seen: Seen
     machines: Mapping[str, Machine]
 
@@ -285,7 +413,7 @@ class _Ending:
                 return Verdict("refused", last, f"{last} refuses it with a reset")
             return Verdict("delivered", last, f"delivered to {last}, which answered")
         if not hops:
-            what = os.strerror(self.probe.error) if self.probe.error else "no reason told"
+            what = os.strerror(self.problem) if self.problem else "no reason told"
             return Verdict("dropped", last, f"it never left {last}: {what}")
         final = hops[-1]
         if self.flow.protocol == "udp" and final.direction == "in" and self.machines[last].is_local(final.packet.dst):
@@ -377,23 +505,34 @@ def _size(probe: Probe) -> int:
     )
 
 
-def _frames(watch: Watch) -> list[tuple[str, str, str, int, str]]:
-    return [
+def _frames(watch: Watch) -> tuple[tuple[str, str, str, int, str], ...]:
+    return tuple(
         (s.place, s.interface, s.direction, s.time, base64.b64encode(data).decode())
         for s, data in zip(watch.sights, watch.frames, strict=True)
-    ]
+        if watch.token.role(s.packet) is not None or watch.token.whole
+    )
 
 
-def _report(
-    predicted: Sequence[Trace], found: Trace | None = None, difference: Difference | None = None,
-    frames: Sequence[tuple[str, str, str, int, str]] = (), error: str = "",
-) -> Obj:  # fmt: skip
+def _report(made: Made, dns: Made | None) -> Obj:
+    """With the look-up before, if there was one, as a part of each Trace."""
+    found, taken, ways = made.observed, made.taken, made.ways
+    if dns is not None:
+        look = dns.taken or (dns.ways[0] if dns.ways else None)
+        ways = tuple(replace(way, dns=look) for way in ways)
+        taken = replace(taken, dns=look) if taken else None
+        told = dns.observed and _explained(dns.observed, dns.taken) if dns.taken else dns.observed
+        found = replace(found, dns=told) if found else None
+    difference = None
+    if taken is not None and found is not None:
+        raw = replace(made.observed, dns=dns.observed if dns else None) if made.observed else found
+        difference = compare(taken, raw)
+        found = _explained(found, taken)
     return {
-        "predicted": [model.to_obj(one) for one in predicted],
+        "predicted": [model.to_obj(one) for one in ways],
         "observed": model.to_obj(found) if found else None,
         "difference": asdict(difference) if difference else None,
-        "frames": list(frames),
-        "error": error,
+        "frames": [*(dns.frames if dns else ()), *made.frames],
+        "error": made.problem,
     }
 
 
@@ -425,6 +564,8 @@ def answer(data: Obj) -> Obj:
     """`run` of a request as JSON data; errors that a user can mend become {"error": …, "failed": true}."""
     try:
         return run(Request.of(data))
+    except DnsLost as problem:
+        return {**_report(problem.made, None), "error": f"{problem}: this is the look-up's own trace"}
     except (TraceError, KernelError) as problem:
         return {"error": str(problem), "failed": True}
 
@@ -436,6 +577,3 @@ def main(argument: str) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1])
-
-
-_ = Callable

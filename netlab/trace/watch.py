@@ -19,7 +19,7 @@ from netlab.kernel.nlsocket import NetlinkSocket
 from netlab.trace.correlate import Sight
 from netlab.trace.gather import Gathered
 from netlab.trace.packet import decode
-from netlab.trace.token import Token
+from netlab.trace.token import AnyToken, Token
 
 BUFFER = 1 << 20
 
@@ -29,7 +29,7 @@ class Watch:
     """What was seen. `frames` are the sights' bytes, one for each in the same order."""
 
     gathered: Gathered
-    token: Token
+    token: Token | AnyToken
     sights: list[Sight] = field(default_factory=list)
     frames: list[bytes] = field(default_factory=list)
     hits: dict[str, list[nftrace.Hit]] = field(default_factory=dict)

@@ -137,7 +137,6 @@ def _decide(context: Context, packet: Pkt, out: Outcome, masquerade_as: str, ste
         after = replace(packet, src=address, sport=port if port is not None else sport)
         connection.reply = replace(connection.reply, dst=after.src, dport=after.sport)
         connection.snat = True
-    steps.append(Step("conntrack", f"{connection}"))
     return after
 
 

@@ -147,6 +147,8 @@ class Walk:
             self._refused_by_rule(machine, hook, result)
         if hook in ("postrouting", "input") and between[1] == 1000 and not tracked.connection.confirmed:
             tracked.connection.confirmed = True
+            if packet.inner is None and (tracked.connection.dnat_done or tracked.connection.snat_done):
+                self.say("conntrack", f"{tracked.connection}")
             self.known.setdefault(machine.name, []).append(tracked.connection)
         return result.packet
 
@@ -218,18 +220,19 @@ class Walk:
         near = found.via or packet.dst
         packet = self._hook(machine, "postrouting", packet, tracked, outdev=device.name, near=near)
         if packet.length > device.mtu:
-            self._too_big(machine, packet, device, own=own)
+            packet = self._too_big(machine, packet, device, own=own)
         mac = self._neighbour(machine, device, near)
         self._transmit(machine, device, packet, (device.mac, mac))
 
-    def _too_big(self, machine: Machine, packet: Pkt, device: Interface, *, own: bool) -> None:
+    def _too_big(self, machine: Machine, packet: Pkt, device: Interface, *, own: bool) -> Pkt:
         words = f"{packet.length} bytes do not fit the MTU {device.mtu} of {device.name}"
         if packet.df or packet.ipv6:
             kind: VerdictKind = "dropped" if own else "rejected"
             raise Ended(kind, machine.name, f"{words}: {'message too long' if own else 'ICMP fragmentation needed'}",
                         "the packet is bigger than the path allows and may not be fragmented",
                         f"send less, or raise the MTU of {device.name}")  # fmt: skip
-        self.say("mtu", f"{words}: it leaves in fragments")
+        self.say("mtu", f"{words}: it leaves in fragments, and the first is followed", deciding=True)
+        return replace(packet, length=device.mtu)
 
     def _neighbour(self, machine: Machine, device: Interface, ip: str) -> str:
         for entry in machine.neighbours:
