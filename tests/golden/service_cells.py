@@ -101,6 +101,8 @@ def expected_ipvs(kind: str, internal: str, external: str, endpoints: str, calle
     calls; under policy Local without a local endpoint it has all endpoints, or, where nothing but the cluster IP leads
     to the Service, none; without endpoints IPVS refuses by itself, also the node's own calls."""
     common = expected(kind, internal, external, endpoints, caller, address)
+    if caller == "node" and endpoints == "none":
+        return Outcome(frozenset(), otherwise="REJECT")
     if address == "balancer" and kind.endswith("ranges") and caller != "near":
         return Outcome(frozenset(), otherwise="DROP")
     every = {"none": frozenset[str](), "both": frozenset({"here", "there"})}.get(endpoints, frozenset({endpoints}))

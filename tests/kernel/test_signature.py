@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +26,7 @@ BACKENDS: list[tuple[Mode, Any]] = [("iptables", "legacy"), ("iptables", "nft"),
 TIMING = SyncTiming(min_period=0.0, settle=0.0)
 SILENCE = 1.0
 """Seconds in which a dropped packet must have been answered by nobody."""
+LOSSES = 4
 ROUNDS = 60
 """Of two endpoints one stays unseen in as many calls with probability 2⁻⁶⁰."""
 
@@ -74,10 +76,16 @@ def differences(net: Network, mode: Mode) -> list[str]:
     found: list[set[Answer]] = [set() for _ in rows]
     prober = Prober(net.ns, {name: (name, address) for name, address in SERVERS.items()})
     left = list(range(len(rows)))
-    for _ in range(ROUNDS):
+    lost: Counter[int] = Counter()
+    for number in range(ROUNDS):
+        random.Random(number).shuffle(left)  # or round robin might meet the same caller in each round
         calls = [Call(rows[i].source.name, rows[i].protocol, rows[i].address, rows[i].port) for i in left]
         silent = [wanted[i] == {(NOTHING, "")} for i in left]
         for i, answer in zip(left, prober.calls(calls, silence=SILENCE, patience=20, silent=silent), strict=True):
+            if answer == (NOTHING, "") != next(iter(wanted[i])) and rows[i].protocol == "UDP":
+                lost[i] += 1  # a busy machine may lose a datagram, but not each
+                if lost[i] < LOSSES:
+                    continue
             found[i].add(answer)
         left = [i for i in left if found[i] < wanted[i]]
         if not left:

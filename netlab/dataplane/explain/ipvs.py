@@ -56,7 +56,8 @@ def walk(tables: Tables, servers: Servers, world: World, packet: Packet, *, live
         walker.filter(flow)
         return walker.walk
     if packet.caller.origin == "node":
-        walker.leaving(frontend, flow)
+        if any(real.server.weight for real in found.reals):  # what IPVS itself refuses never comes to filter's OUTPUT
+            walker.leaving(frontend, flow)
     else:
         walker.filtered(flow)
     if flow.share:
