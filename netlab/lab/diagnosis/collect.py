@@ -6,10 +6,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from netlab.api.types import Obj
 from netlab.lab import looking
+from netlab.lab.diagnosis.model import Finding
+from netlab.lab.portal import Portal, Where
 from netlab.lab.record import LabError, load_record
 from netlab.sandbox.enter import enter
 from netlab.sandbox.paths import LabPaths
@@ -24,17 +26,41 @@ RESOURCES: tuple[tuple[str, looking.Resource], ...] = (
     ("leases", ("coordination.k8s.io/v1", "leases")),
     ("events", ("v1", "events")),
 )
-KEEP = ("managedFields",)
+RUN_TIMEOUT = 120.0
 
 
-def why(paths: LabPaths, source: str, target: str, protocol: str) -> Obj:
+Runner = Callable[[Sequence[str], str], str]
+"""Runs a command in the lab with a text on its standard input; its standard output."""
+
+
+def why(paths: LabPaths, source: str, target: str, protocol: str, run: Runner | None = None) -> Obj:
     """{"findings": …} for one connection (see `inside`). LabError where the question makes no sense."""
-    return _ask(paths, {"op": "why", "source": source, "target": target, "protocol": protocol})
+    return _ask(paths, {"op": "why", "source": source, "target": target, "protocol": protocol}, run)
 
 
-def check(paths: LabPaths) -> Obj:
+def check(paths: LabPaths, run: Runner | None = None) -> Obj:
     """{"sections": …, "ok": …} for the whole lab."""
-    return _ask(paths, {"op": "check"})
+    return _ask(paths, {"op": "check"}, run)
+
+
+def through(portal: Portal) -> Runner:
+    """By a portal that is open: without a fork of the caller."""
+
+    def run(argv: Sequence[str], text: str) -> str:
+        found = portal.run(Where(), argv, stdin=text, env=os.environ, timeout=RUN_TIMEOUT, what="diagnosis")
+        if found.status:
+            raise LabError(f"the lab could not be looked at: {(found.stderr.strip().splitlines() or ['?'])[-1]}")
+        return found.stdout
+
+    return run
+
+
+def findings(answer: Obj) -> list[Finding]:
+    """Those of `why`, or of all sections of `check`."""
+    listed = answer.get("findings")
+    if listed is None:
+        listed = [one for section in answer["sections"] for one in section["findings"]]
+    return [Finding(**one) for one in listed]
 
 
 def objects(paths: LabPaths) -> Obj:
@@ -48,7 +74,7 @@ def objects(paths: LabPaths) -> Obj:
     return listed
 
 
-def _ask(paths: LabPaths, request: Obj) -> Obj:
+def _ask(paths: LabPaths, request: Obj, run: Runner | None) -> Obj:
     record = load_record(paths)
     read_at = time.time()
     whole = {
@@ -56,7 +82,8 @@ def _ask(paths: LabPaths, request: Obj) -> Obj:
         "without": list(record.without) if record else [],
     }  # fmt: skip
     argv = [sys.executable, "-m", "netlab.lab.diagnosis.inside"]
-    answer: Obj = json.loads(_run(paths, argv, json.dumps(whole).encode()))
+    text = json.dumps(whole)
+    answer: Obj = json.loads(run(argv, text) if run is not None else _run(paths, argv, text.encode()))
     if "error" in answer:
         raise LabError(answer["error"], answer.get("status", 1))
     return answer
@@ -65,7 +92,7 @@ def _ask(paths: LabPaths, request: Obj) -> Obj:
 def _run(paths: LabPaths, argv: Sequence[str], data: bytes) -> str:
     """What the command prints in the lab, given `data` on its standard input. LabError with its last words."""
     given = os.memfd_create("request")
-    os.write(given, data) if len(data) < 1 << 16 else _write_all(given, data)
+    _write_all(given, data)
     os.lseek(given, 0, os.SEEK_SET)
     (out_r, out_w), (err_r, err_w) = os.pipe(), os.pipe()
     sys.stdout.flush()

@@ -30,6 +30,7 @@ from netlab.sandbox.client import SyncInitClient
 IFF_LOWER_UP = 0x10000
 SHAPING = frozenset({"netem", "tbf", "htb", "ingress", "clsact"})
 PROC_TABLES = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
+CONNTRACK = ("nf_conntrack_count", "nf_conntrack_max")
 LISTEN, UDP_BOUND = "0A", "07"
 
 
@@ -139,6 +140,7 @@ def gather(facts: Facts, wanted: Wanted) -> Facts:
 def look(space: NetNs, names: Sequence[str], *, ipv6: bool) -> MachineFacts:
     """One namespace, by netlink and /proc; `names` of sysctls."""
     state = observe(space, sysctls=names, ipv6=ipv6)
+    files = _proc(space)
     replies = space.netlink.dump(links.GET_ALL, "links")
     flags = {links.name_of(reply): rtnl.IFINFOMSG.unpack_from(reply.body)[3] for reply in replies}
     indexes = {links.index_of(reply): links.name_of(reply) for reply in replies}
@@ -147,8 +149,8 @@ def look(space: NetNs, names: Sequence[str], *, ipv6: bool) -> MachineFacts:
         state,
         frozenset(n for n, flag in flags.items() if flag & rtnl.IFF_UP and not flag & IFF_LOWER_UP),
         qdiscs=_qdiscs(space, indexes),
-        conntrack=_conntrack(space),
-        listeners=_listeners(space),
+        conntrack=_conntrack(files),
+        listeners=_listeners(files),
     )
 
 
@@ -180,25 +182,27 @@ def _qdiscs(space: NetNs, indexes: dict[int, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _conntrack(space: NetNs) -> tuple[int, int] | None:
-    try:
-        count, most = (
-            int(space.read_proc(f"/proc/sys/net/netfilter/nf_conntrack_{name}")) for name in ("count", "max")
-        )
-    except (OSError, ValueError):
-        return None
-    return count, most
+def _proc(space: NetNs) -> dict[str, str]:
+    """Files below /proc as the namespace shows them, in one visit; those that there are."""
+
+    def read() -> dict[str, str]:
+        found = {}
+        for name in (*(file for file, _ in PROC_TABLES), *CONNTRACK):
+            with contextlib.suppress(OSError):
+                base = "/proc/sys/net/netfilter" if name in CONNTRACK else "/proc/thread-self/net"
+                found[name] = Path(base, name).read_text()
+        return found
+
+    return space.run(read)
 
 
-def _listeners(space: NetNs) -> tuple[Listener, ...] | None:
-    found: list[Listener] = []
-    for file, protocol in PROC_TABLES:
-        try:
-            text = space.read_proc(f"/proc/net/{file}")
-        except OSError:
-            continue
-        found += _decode(text, protocol)
-    return tuple(found)
+def _conntrack(files: Mapping[str, str]) -> tuple[int, int] | None:
+    count, most = (files.get(name, "").strip() for name in CONNTRACK)
+    return (int(count), int(most)) if count.isdigit() and most.isdigit() else None
+
+
+def _listeners(files: Mapping[str, str]) -> tuple[Listener, ...]:
+    return tuple(one for file, protocol in PROC_TABLES for one in _decode(files.get(file, ""), protocol))
 
 
 def _decode(text: str, protocol: str) -> Iterable[Listener]:

@@ -206,6 +206,8 @@ def _link(step: Step, obj: Link, name: str, want: Expected) -> tuple[str, str, s
         return "link-unplugged", f"{obj.name} is on {old.master or 'no bridge'}", where
     if old is not None and obj.mtu and old.mtu != obj.mtu:
         return "link-mtu", f"{obj.name} has MTU {old.mtu}", where
+    if old is not None and old.hairpin != obj.hairpin and step.reason.startswith("hairpin"):
+        return "link-hairpin", f"{obj.name} does not send back what came in by it", where
     return "link-wrong", step.reason, where
 
 

@@ -31,6 +31,7 @@ from netlab.topology import load
 from netlab.topology.model import Topology
 
 if TYPE_CHECKING:
+    from netlab.lab.diagnosis.model import Finding
     from netlab.trace.reach.matrix import Matrix
 
 POLL = 0.03
@@ -405,6 +406,18 @@ class Lab:
         faulting.heal(self.paths)
         for machine in sorted(self.severed):
             self.mend(machine)
+
+    def why(self, source: str, target: str, *, proto: str = "tcp") -> list[Finding]:
+        """What is wrong between them, causes first, as `klab why` says it; empty where everything works."""
+        from netlab.lab.diagnosis import collect
+
+        return collect.findings(collect.why(self.paths, source, target, proto, collect.through(self.portal)))
+
+    def check(self) -> list[Finding]:
+        """What of the lab is not as it should be, as `klab check` says it; empty where all is well."""
+        from netlab.lab.diagnosis import collect
+
+        return collect.findings(collect.check(self.paths, collect.through(self.portal)))
 
     def ping_all(self, *, proto: str = "icmp", to: str = "", timeout: float = 300.0) -> Matrix:
         """Who reaches whom: `klab ping --all`, as a matrix."""
