@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -75,13 +75,6 @@ async def send(server: DnsServer, query: dns.message.Message, *, tcp: bool = Fal
 
 def texts(message: dns.message.Message) -> list[str]:
     return sorted(item.to_text() for rrset in message.answer for item in rrset)
-
-
-async def until(what: str, holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.01)
-    assert holds(), what
 
 
 WEB, DB = "web.default.svc.cluster.local", "db.default.svc.cluster.local"
@@ -222,17 +215,19 @@ async def test_of_two_resolvers_the_one_that_lives_answers() -> None:
 
 
 async def test_what_is_cached_is_not_asked_again() -> None:
-    async with serving(read(OUTSIDE)) as outside:
-        async with serving(cluster(f"forward . 127.0.0.1:{port_of(outside)}\n cache 30"), zone()) as server:
-            first = await ask(server, "www.example.com")
-            await outside.close()
-            again = [await ask(server, "WWW.example.com") for _ in range(3)]
-            assert [texts(one) for one in again] == [["192.0.2.7"]] * 3
-            assert first.answer[0].ttl == 30 >= again[0].answer[0].ttl
-            assert (await ask(server, "api.corp.example")).rcode() == dns.rcode.SERVFAIL
-            for router in server._routers:
-                router.settle()
-            counted = server.metrics.text()
+    async with (
+        serving(read(OUTSIDE)) as outside,
+        serving(cluster(f"forward . 127.0.0.1:{port_of(outside)}\n cache 30"), zone()) as server,
+    ):
+        first = await ask(server, "www.example.com")
+        await outside.close()
+        again = [await ask(server, "WWW.example.com") for _ in range(3)]
+        assert [texts(one) for one in again] == [["192.0.2.7"]] * 3
+        assert first.answer[0].ttl == 30 >= again[0].answer[0].ttl
+        assert (await ask(server, "api.corp.example")).rcode() == dns.rcode.SERVFAIL
+        for router in server._routers:
+            router.settle()
+        counted = server.metrics.text()
     assert 'coredns_cache_hits_total{server="dns://:53",type="success",zones=".",view=""} 3' in counted
     assert 'coredns_cache_entries{server="dns://:53",type="success",zones=".",view=""} 1' in counted
 
