@@ -1,4 +1,4 @@
-"""Packets by a ring that the kernel fills and we read in blocks: TPACKET_V3 (Documentation/networking/packet_mmap).
+"""Packets by a ring that the kernel fills, read in blocks: TPACKET_V3 (Documentation/networking/packet_mmap).
 
 One system call a packet limits Python to about 200,000 a second. A ring needs none: the kernel writes frames into blocks
 of shared memory and hands each over when it is full or `RETIRE` ms old; we copy the block (memory's speed, nothing is
@@ -31,8 +31,10 @@ PACKET_RX_RING, PACKET_VERSION = 5, 10
 TPACKET_V3 = 2
 TP_STATUS_USER, TP_STATUS_VLAN_VALID = 1, 0x10
 RETIRE = 20
-"""Milliseconds after which the kernel hands over a block that is not full."""
-BLOCK = 1 << 18
+"""Milliseconds after which the kernel hands over a block that is not full. A block that is handed over early is used up
+all the same, so of many rings, each with few blocks, one asks for a longer time."""
+BLOCK = 1 << 17
+"""Bytes; the largest frame that a sender leaves to the card to cut up (64 KiB) fits."""
 FRAME = 1 << 11
 """Bytes; V3 packs frames closely and only wants them to be at most a block."""
 
@@ -123,7 +125,9 @@ def frames(block: bytes) -> Iterator[Sight]:
         yield Sight(time, index, hardware, kind, length + 4 * (tag >= 0), data_of(block, entry))
 
 
-def open_ring(sock: socket.socket, interface: str = "", *, expression: str = "", size: int = 4 << 20) -> Ring:
+def open_ring(
+    sock: socket.socket, interface: str = "", *, expression: str = "", size: int = 4 << 20, retire: int = RETIRE
+) -> Ring:
     """A ring on an AF_PACKET socket of protocol 0, whatever namespace it is of; `interface` "": every one.
 
     `expression`: words of `netlab.kernel.bpf`, run by the kernel; FilterError where they are not understood. `size` in
@@ -134,7 +138,7 @@ def open_ring(sock: socket.socket, interface: str = "", *, expression: str = "",
         sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
         if program:
             attach_filter(sock, program)
-        size = _allocate(sock, max(size, 2 * BLOCK))
+        size = _allocate(sock, max(size, 2 * BLOCK), retire)
         ring = Ring(sock, size)
         if interface:
             sock.bind((interface, ETH_P_ALL))
@@ -146,10 +150,10 @@ def open_ring(sock: socket.socket, interface: str = "", *, expression: str = "",
     return ring
 
 
-def _allocate(sock: socket.socket, size: int) -> int:
+def _allocate(sock: socket.socket, size: int, retire: int) -> int:
     while True:
         blocks = size // BLOCK
-        request = _REQUEST.pack(BLOCK, blocks, FRAME, BLOCK // FRAME * blocks, RETIRE, 0, 0)
+        request = _REQUEST.pack(BLOCK, blocks, FRAME, BLOCK // FRAME * blocks, retire, 0, 0)
         try:
             sock.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
         except OSError as problem:

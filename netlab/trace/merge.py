@@ -18,8 +18,12 @@ from dataclasses import dataclass, field
 
 from netlab.kernel.ring import RETIRE, Entry, Ring, entries
 
-SETTLED = (RETIRE + 40) * 1_000_000
-"""ns after which everything older has surely been read: the kernel's timer, and a tick of its clock."""
+TICKS = 40
+"""ms that the kernel's timer may be late."""
+HURRY = 1 << 18
+"""Bytes of one reading that say that frames come fast: then looking at them is put off."""
+PATIENCE = 1 << 28
+"""Bytes of blocks that wait for a quiet moment before they are looked at all the same."""
 MARK = 10_000_000
 """ns between two marks of progress in the queue."""
 BUDGET = 1 << 30
@@ -81,8 +85,11 @@ Seen = tuple[Entry, int, bytes]
 class Merge:
     """`drain` reads, `step` looks at one block, `ready` gives what is in order. Nothing waits."""
 
-    def __init__(self, taps: list[Tap]) -> None:
+    def __init__(self, taps: list[Tap], retire: int = RETIRE) -> None:
         self.taps = taps
+        self.settled = (retire + TICKS) * 1_000_000
+        """ns after which everything older has surely been read."""
+        self._read = 0
         for number, tap in enumerate(taps):
             tap.number = number
         self._queue: deque[tuple[int, bytes]] = deque()
@@ -93,7 +100,7 @@ class Merge:
 
     def drain(self) -> None:
         """Copy out whatever the kernel has handed over."""
-        now = time.time_ns()
+        now, before = time.time_ns(), self._held
         if self._held < BUDGET:
             for tap in self.taps:
                 for block in tap.ring.blocks():
@@ -102,6 +109,12 @@ class Merge:
             if now - self._marked > MARK:
                 self._queue.append((-1, now.to_bytes(8, "little")))
                 self._marked = now
+        self._read = self._held - before
+
+    @property
+    def hurried(self) -> bool:
+        """Whether frames come so fast that there is nothing to spare for looking at them."""
+        return self._read > HURRY and self._held < PATIENCE
 
     @property
     def busy(self) -> bool:
@@ -113,7 +126,7 @@ class Merge:
             return False
         number, block = self._queue.popleft()
         if number < 0:
-            self._complete = int.from_bytes(block, "little") - SETTLED
+            self._complete = int.from_bytes(block, "little") - self.settled
             return True
         self._held -= len(block)
         found = entries(block)
@@ -139,7 +152,7 @@ class Merge:
 
     def rest(self) -> list[Seen]:
         """At the end: wait for the blocks that are not full, and give all that is left, in order."""
-        time.sleep(SETTLED / 1e9)
+        time.sleep(self.settled / 1e9)
         self.drain()
         while self.step():
             pass

@@ -24,7 +24,7 @@ from netlab.api.types import Obj
 from netlab.kernel import conntrack, netns
 from netlab.kernel.errors import KernelError
 from netlab.kernel.nlsocket import NetlinkSocket
-from netlab.kernel.ring import BLOCK, open_ring
+from netlab.kernel.ring import BLOCK, RETIRE, open_ring
 from netlab.trace.follow import Flow, Follower, Tuple5
 from netlab.trace.merge import Merge, Seen, Tap, exact
 from netlab.trace.packet import decode
@@ -35,7 +35,9 @@ Format = Literal["json", "text", "pcapng"]
 
 RINGS = 96 << 20
 """Bytes of all rings together: kernel memory."""
-LARGEST, SMALLEST = 8 << 20, 4 * BLOCK
+LARGEST, SMALLEST = 16 << 20, 4 * BLOCK
+FEW = 12
+"""Rings of which each has enough blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ def ring_size(taps: int) -> int:
     return max(SMALLEST, min(LARGEST, RINGS // max(taps, 1)) // BLOCK * BLOCK)
 
 
+def retire_of(taps: int) -> int:
+    """Milliseconds for which each ring keeps a block that is not full."""
+    return RETIRE if taps <= FEW else RETIRE * 5
+
+
 def main(asked: Obj, source: IO[str] = sys.stdin, target: IO[str] = sys.stdout) -> int:
     """The observer's process; its exit status."""
     labels = Labels(**{**asked["labels"], "expression": asked["filter"]})
@@ -97,7 +104,7 @@ def main(asked: Obj, source: IO[str] = sys.stdin, target: IO[str] = sys.stdout) 
     points = [Point(**point) for point in asked["points"]]
     try:
         listening = Conntrack(asked["nodes"], follower) if follower else None
-        taps = [_tap(point, asked["filter"], ring_size(len(points))) for point in points]
+        taps = [_tap(point, asked["filter"], len(points)) for point in points]
     except (KernelError, ValueError) as problem:
         print(f"Error: {problem}", file=sys.stderr)
         return 1
@@ -107,7 +114,7 @@ def main(asked: Obj, source: IO[str] = sys.stdin, target: IO[str] = sys.stdout) 
         sink = LineSink(target, labels, follower, text=asked["format"] == "text")
     stop = Stop(source, asked["count"], asked["seconds"])
     try:
-        _observe(Merge(taps), sink, stop, listening)
+        _observe(Merge(taps, retire_of(len(taps))), sink, stop, listening)
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
     return 0
@@ -117,12 +124,12 @@ def _flow(data: Obj) -> Flow:
     return Flow(tuple((a, p) for a, p in data["clients"]), tuple((a, p) for a, p in data["servers"]), data["protocol"])
 
 
-def _tap(point: Point, expression: str, size: int) -> Tap:
+def _tap(point: Point, expression: str, number: int) -> Tap:
     with netns.open(point.netns) if point.netns else netns.own() as ns:
         sock = ns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     one = point.interface if exact(point.interface) else ""
     try:
-        ring = open_ring(sock, one, expression=expression, size=size)
+        ring = open_ring(sock, one, expression=expression, size=ring_size(number), retire=retire_of(number))
     except KernelError as problem:
         raise KernelError(problem.errno or 0, f"{point.place}: capture on {one or 'all interfaces'}") from None
     return Tap(point.place, ring, point.interface)
@@ -180,6 +187,7 @@ class Stop:
 
 def _observe(merge: Merge, sink: Sink, stop: Stop, listening: Conntrack | None) -> None:
     poll = select.poll()
+    hurried = False
     for tap in merge.taps:
         poll.register(tap.ring.fileno(), select.POLLIN)
     stdin = stop.source.fileno()
@@ -187,14 +195,16 @@ def _observe(merge: Merge, sink: Sink, stop: Stop, listening: Conntrack | None) 
         poll.register(stdin, select.POLLIN)
     sink.begin(merge.taps)
     while not stop.reached:
+        if hurried:
+            time.sleep(0.01)  # the rings hold more than that
         for fd, _ in poll.poll(0 if merge.busy else 20):
             if fd == stdin:
                 stop.told()
         merge.drain()
-        for _ in range(4):  # then the rings are looked at again
+        hurried = merge.hurried
+        for _ in range(0 if hurried else 4):  # then the rings are looked at again
             if not merge.step():
                 break
-            merge.drain()
         _write(merge.ready(), sink, stop, listening)
     if stop.left:
         _write(merge.rest(), sink, stop, listening)
