@@ -45,6 +45,10 @@ _INSERT = {rows: "INSERT INTO log VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?)"] * 
 _Row = tuple[int, str, int, int, bool, bytes]
 _FLOOR = "INSERT INTO floor VALUES (?, ?) ON CONFLICT (collection) DO UPDATE SET revision = excluded.revision"
 _DELETE = "DELETE FROM log WHERE revision = ?"
+PAGE = 8192
+"""Of a new file, in bytes. An object has 1 to 4 KB: of SQLite's usual 4 KB each would fill a page, or two."""
+_CHECKPOINT = 4 << 20
+"""Bytes of the write-ahead log after which it is brought into the file."""
 HISTORY_BYTES = 32 << 20
 """A collection's history is halved when its values exceed this."""
 
@@ -340,7 +344,9 @@ def open_sqlite(path: Path, *, timeout: float = 5.0) -> SqliteStore:
         db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
         # exclusive: a second server on the same file is a mistake, and no shared memory file is needed
         db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute(f"PRAGMA page_size={PAGE}")
         db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT // PAGE}")
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(_SCHEMA)
         return SqliteStore(path, db)
