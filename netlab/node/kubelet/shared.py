@@ -13,7 +13,7 @@ from netlab.node.kubelet.ipam import Ranges
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.sources import ObjectSource
 
-QUEUED_FEW = 16
+QUEUED_FEW = 4
 """So many pods that wait for their turn double the time that passing states may stay unpublished."""
 
 
