@@ -165,12 +165,17 @@ class Tracer:
             if hit is not None and hit.table != TABLE:
                 yield hit
 
-    def close(self) -> None:
-        """Gives the logger back; the table goes with its socket."""
+    def give_back(self) -> None:
+        """The logger, to whom it belonged."""
         if self._bound:
+            self._bound = False
             for family, name in _LOGGERS.items():
                 number = {socket.AF_INET: 2, socket.AF_INET6: 10}[family]
                 self.ns.run(lambda number=number, name=name: _set_logger(number, name))  # type: ignore[misc]
+
+    def close(self) -> None:
+        """The table goes with its socket."""
+        self.give_back()
         for held in (self._events, self._tables):
             held.close()
 

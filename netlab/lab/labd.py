@@ -30,6 +30,7 @@ from netlab.topology.model import Topology
 
 if TYPE_CHECKING:
     from netlab.lab.faults.engine import FaultEngine
+    from netlab.lab.tracer import Tracer
 
 log = logging.getLogger("netlab.labd")
 
@@ -39,6 +40,8 @@ FAULTS = "faults.json"
 ENDS_MAX = 4
 """So often may a component end while the lab starts: with PID 1's back-off that is a good second."""
 NO_SPACE = 64 << 10
+LINE = 16 << 20
+"""The longest request: a trace's names every pod and Service."""
 """With so few bytes left a component cannot even log why it ended."""
 
 
@@ -62,6 +65,7 @@ class Labd:
         self._changed = asyncio.Condition()
         self._reports: dict[str, asyncio.Event] = {}
         self._faults: FaultEngine | None = None
+        self._tracer: Tracer | None = None
 
     async def run(self) -> None:
         """Serve for ever; a start that fails is reported to whoever asks, and ends nothing by itself."""
@@ -171,11 +175,11 @@ class Labd:
     async def _serve(self) -> None:
         LAB_SOCKET.parent.mkdir(parents=True, exist_ok=True)
         LAB_SOCKET.unlink(missing_ok=True)
-        await asyncio.start_unix_server(self._answer, LAB_SOCKET)
+        await asyncio.start_unix_server(self._answer, LAB_SOCKET, limit=LINE)
         import socket
 
         for descriptor in inherited_fds("control"):
-            await asyncio.start_unix_server(self._answer, sock=socket.socket(fileno=descriptor))
+            await asyncio.start_unix_server(self._answer, sock=socket.socket(fileno=descriptor), limit=LINE)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -208,6 +212,13 @@ class Labd:
         from netlab.lab import proxymodes
 
         await _send(writer, await proxymodes.answer(self.paths, self.topology, request))
+
+    async def _op_trace(self, request: Obj, writer: asyncio.StreamWriter) -> None:
+        if self._tracer is None:
+            from netlab.lab.tracer import Tracer
+
+            self._tracer = Tracer()
+        await _send(writer, await self._tracer.answer(request["request"]))
 
     def _fault_engine(self) -> FaultEngine:
         """Made when something is broken for the first time."""

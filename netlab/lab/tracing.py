@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -12,6 +10,7 @@ from urllib.parse import urlsplit
 
 from netlab.api.types import Obj
 from netlab.lab import looking
+from netlab.lab.bus import ask
 from netlab.lab.inside import running_pods
 from netlab.lab.record import LabError
 from netlab.sandbox.paths import LabPaths
@@ -22,6 +21,8 @@ from netlab.trace.model import Difference, Report, from_obj
 
 OUTSIDE = "outside"
 DNS_PORT = 53
+PATIENCE = 90.0
+"""Seconds that a trace may take besides the waiting that was asked for."""
 SERVICE_PREFIXES = ("svc/", "service/", "services/")
 
 
@@ -346,8 +347,11 @@ def _of_url(url: str) -> str:
 
 def run(paths: LabPaths, asked: Obj) -> Obj:
     """Inside the lab. LabError with its words where it cannot be made."""
-    text = looking.text(paths, [sys.executable, "-m", "netlab.trace.session", json.dumps(asked)])
-    found: Obj = json.loads(text)
+    patience = PATIENCE + asked["live"] + asked["answer"] * (1 + len(asked["lookups"]))
+    try:
+        found = next(ask(paths.control_socket, {"op": "trace", "request": asked}, patience))
+    except (OSError, StopIteration, TimeoutError) as problem:
+        raise LabError(f"lab '{paths.name}' did not make the trace: {problem or 'it closed the connection'}") from None
     if found.get("failed"):
         raise LabError(found["error"])
     return found

@@ -73,7 +73,7 @@ def sort(sights: Iterable[Sight], token: Token | AnyToken) -> Seen:
 
 
 def _identity(packet: Packet) -> object:
-    return (packet.protocol, packet.flags, packet.info if packet.protocol == 6 else "", packet.payload)
+    return (packet.protocol, packet.flags, packet.info if packet.protocol == 6 else "", packet.payload[:4])
 
 
 def _once(sights: Sequence[Sight]) -> list[Sight]:
@@ -90,12 +90,8 @@ def _once(sights: Sequence[Sight]) -> list[Sight]:
 def without_floods(sights: Sequence[Sight], machines: Mapping[str, Machine]) -> list[Sight]:
     """Without the copies of flooded frames: what left by a bridge's port and went nowhere from there, though another
     copy left by another port of the same bridge, and what arrived at a machine whose MAC it does not name."""
-    alive = list(sights)
-    while True:
-        dead = [index for index in range(len(alive)) if _is_copy(alive, index, machines)]
-        if not dead:
-            return alive
-        alive = [sight for index, sight in enumerate(alive) if index not in dead]
+    dead = {index for index in range(len(sights)) if _is_copy(sights, index, machines)}
+    return [sight for index, sight in enumerate(sights) if index not in dead]
 
 
 def _is_copy(sights: Sequence[Sight], index: int, machines: Mapping[str, Machine]) -> bool:
@@ -104,18 +100,35 @@ def _is_copy(sights: Sequence[Sight], index: int, machines: Mapping[str, Machine
     if interface is None:
         return False
     if sight.direction == "out":
-        if not interface.master or interface.peer is None:
-            return False
-        twins = [
-            one for one in sights
-            if one is not sight and one.place == sight.place and one.direction == "out" and one.packet == sight.packet
-            and (port := machines[one.place].interfaces.get(one.interface)) is not None and port.master == interface.master
-        ]  # fmt: skip
-        arrived = any((one.place, one.interface) == interface.peer and one.direction != "out" for one in sights)
-        return bool(twins) and not arrived
-    if sight.direction != "other" or interface.master:
+        return bool(_twins(sights, sight, machines)) and not _taken(sights, interface.peer, machines)
+    if sight.direction != "other" or interface.master or interface.peer is None:
         return False
-    return any(one.packet == sight.packet and one.direction == "in" for one in sights if one is not sight)
+    sender = next((s for s in sights if (s.place, s.interface) == interface.peer and s.direction == "out"), None)
+    return sender is None or bool(_twins(sights, sender, machines))
+
+
+def _twins(sights: Sequence[Sight], sight: Sight, machines: Mapping[str, Machine]) -> list[Sight]:
+    """The same frame, out by other ports of the same bridge."""
+
+    def bridge(one: Sight) -> str:
+        found = machines[one.place].interfaces.get(one.interface)
+        return found.master if found else ""
+
+    return [
+        one
+        for one in sights
+        if one is not sight and one.place == sight.place and one.direction == "out" and one.packet == sight.packet
+        and bridge(sight) and bridge(one) == bridge(sight)
+    ]  # fmt: skip
+
+
+def _taken(sights: Sequence[Sight], end: tuple[str, str] | None, machines: Mapping[str, Machine]) -> bool:
+    """Whether the other end of a link took a frame as its own, or is a bridge's port."""
+    for one in sights:
+        if (one.place, one.interface) == end and one.direction != "out":
+            interface = machines[one.place].interfaces.get(one.interface)
+            return one.direction == "in" or (interface is not None and bool(interface.master))
+    return False
 
 
 def view(packet: Packet) -> View:

@@ -326,7 +326,7 @@ def _run(ns: NetNs, *commands: list[str]) -> str:
     for argv in commands:
         if command.find(argv[0]) is not None:
             return command.run(ns, argv)
-    raise CommandFailed(commands[0], 127, "not installed")
+    raise CommandFailed(tuple(commands[0]), 127, "not installed")
 
 
 def _ipvs(

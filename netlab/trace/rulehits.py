@@ -41,6 +41,7 @@ def met(place: str, events: Sequence[Event], machine: Machine, token: Token | An
     """The rules of one place in order, each with the packet it belongs to."""
     running: dict[int, tuple[Role | None, str, Event]] = {}
     switched: dict[Role, _Bridging] = {}
+    sent: dict[Role, bytes] = {}
     for event in events:
         if event.backend == "legacy":
             role, hook, first = role_of(event.packet, token, asked), event.hook, event
@@ -51,6 +52,8 @@ def met(place: str, events: Sequence[Event], machine: Machine, token: Token | An
         step = _step(event, machine)
         if role is None or step is None or not hook:
             continue
+        if sent.setdefault(role, first.packet[4:6]) != first.packet[4:6] and first.packet[0] >> 4 == 4:  # noqa: PLR2004
+            continue  # IPv4's identification is another: sent again
         bridging = switched.setdefault(role, _Bridging())
         if bridging.is_copy(hook, first, step):
             continue

@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -43,6 +44,8 @@ QUIET = 0.2
 """Seconds without a sight after which nothing more is expected of a packet that should be lost."""
 ANSWER = 2.0
 """Seconds that an expected answer may take."""
+RETRANSMISSION = 0.9
+"""Seconds before which a socket that waits for an answer to its SYN must go: after one it would send another."""
 SETTLE = 0.01
 """Seconds that the answer's last sights and events may be late."""
 
@@ -335,14 +338,17 @@ class _Session:
         if self.request.protocol == "udp" and not self.request.question:
             hopeful = False  # who knows what a program says to such a datagram
         begin = time.monotonic()
+        longest = min(self.request.answer, RETRANSMISSION) if self.request.protocol == "tcp" else self.request.answer
         while True:
-            left = begin + self.request.answer - time.monotonic()
+            left = begin + longest - time.monotonic()
             if left <= 0 or not watch.wait(min(left, self.request.answer if hopeful else QUIET)):
                 break
             if self._back(watch):
                 watch.wait(SETTLE)
                 break
         probe.look()
+        if not self.request.url:
+            probe.close()
 
     def _back(self, watch: Watch) -> bool:
         source = self.request.source
@@ -571,8 +577,19 @@ def answer(data: Obj) -> Obj:
 
 
 def main(argument: str) -> None:
-    """The process inside the lab."""
-    print(json.dumps(answer(json.loads(argument))), flush=True)
+    """The process inside the lab: one request, or with "--serve" one in each line of standard input until it ends."""
+    for line in sys.stdin if argument == "--serve" else (argument,):
+        try:
+            found = answer(json.loads(line))
+        except Exception as problem:  # a fault of ours must not end a process that serves others
+            if argument != "--serve":
+                raise
+            traceback.print_exc()
+            found = {
+                "error": f"{type(problem).__name__}: {problem} — a fault of netlab itself (klab logs labd)",
+                "failed": True,
+            }
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

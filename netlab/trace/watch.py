@@ -7,8 +7,9 @@ with its socket, so that nothing stays behind however this process ends.
 from __future__ import annotations
 
 import select
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -94,15 +95,12 @@ class Watch:
         self.close()
 
     def close(self) -> None:
-        """Twice is fine."""
+        """Twice is fine. Each socket waits for the kernel (packet sockets 10 ms and more), so all wait at once, and
+        nobody waits for them."""
         for tracer in self._tracers.values():
-            tracer.close()
-        for stream in self._events.values():
-            stream.close()
-        for _, sight in self._captures.values():
-            sight.close()
+            tracer.give_back()
+        captures = [sight for _, sight in self._captures.values()]
+        for held in (*captures, *self._tracers.values(), *self._events.values()):
+            threading.Thread(target=held.close, name="closing").start()
         self._poll.close()
         self._tracers, self._events, self._captures = {}, {}, {}
-
-
-_ = (Mapping, Sequence)

@@ -151,9 +151,7 @@ def _established(context: Context, packet: Pkt, steps: list[Step]) -> Pkt:
         before, target = connection.original, connection.translated
     after = _partly(packet, target, dst=context.hook in DST_HOOKS)
     if after != packet:
-        steps.append(
-            Step("conntrack", f"{connection.protocol} {before} is known: becomes {after.tuple}", deciding=True)
-        )
+        steps.append(Step("conntrack", f"{connection.protocol} {before} is known: becomes {after.ends}", deciding=True))
     return after
 
 
@@ -164,15 +162,15 @@ def _partly(packet: Pkt, target: Tuple, *, dst: bool) -> Pkt:
 
 
 def begin(packet: Pkt) -> Connection:
-    return Connection(packet.protocol, packet.tuple, packet.tuple.reversed())
+    return Connection(packet.protocol, packet.ends, packet.ends.reversed())
 
 
 def find(connections: list[Connection], packet: Pkt) -> tuple[Connection, bool] | None:
     """(connection, whether the packet is of its reply direction)."""
     for one in connections:
         if one.protocol == packet.protocol:
-            if one.reply.fits(packet.tuple):
+            if one.reply.fits(packet.ends):
                 return one, True
-            if one.original.fits(packet.tuple):
+            if one.original.fits(packet.ends):
                 return one, False
     return None

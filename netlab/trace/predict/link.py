@@ -41,8 +41,9 @@ class Link:
             found = next((port for port in ports.values() if self._behind(port, mac)), None)
             if found is None:
                 raise Ended("dropped", self.machine.name, f"nobody behind {bridge.name} has the MAC {mac}",
-                            "the frame was flooded to every port and nobody took it: a wrong or outdated neighbour entry",
-                            "delete the entry at the sender: ip neigh del")  # fmt: skip
+                            "the frame is flooded to every port and nobody takes it: the cable of who has it is cut, or it is "
+                            "down, or the sender's neighbour entry is wrong or outdated",
+                            "is the other machine's link up? If so: delete the entry at the sender, ip neigh del")  # fmt: skip
             self.teller.say("fdb", f"{mac} is in no forwarding entry of {bridge.name}: flooded, {found.name} has it")
         if came is not None and found.name == came.name and not came.hairpin:
             raise Ended("dropped", self.machine.name, f"it would leave by {found.name}, where it came in, and hairpin mode is off",

@@ -35,7 +35,7 @@ class Pkt:
         return ":" in self.dst
 
     @property
-    def tuple(self) -> Tuple:
+    def ends(self) -> Tuple:
         return Tuple(self.src, self.dst, self.sport, self.dport)
 
     def view(self, macs: tuple[str, str]) -> View:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from itertools import repeat
 from typing import Literal
 
 from netlab.dataplane.iptables.parse import ParseError, parse_rule
@@ -105,7 +105,9 @@ def with_handles(tables: Sequence[XTable], listing: str, family: str) -> tuple[X
             chains={
                 name: tuple(
                     replace(rule, handle=handle)
-                    for rule, handle in zip_longest(rules, found.get((one.name, name), ())[: len(rules)], fillvalue=0)
+                    for rule, handle in zip(
+                        rules, (*found.get((one.name, name), ()), *repeat(0, len(rules))), strict=False
+                    )
                 )
                 for name, rules in one.chains.items()
             },
