@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from netlab.api import errors
+from netlab.apiserver.rewriting import rewrite_html, rewrite_url
 from netlab.apiserver.transport import Ready
 from netlab.apiserver.wire.message import TakeOver, error_response
 
@@ -44,7 +45,9 @@ async def hand_on(http: web.BaseRequest, target: TakeOver, tls: ssl.SSLContext) 
             if status == 101:
                 sending.cancel()
                 return await _pipe(http, head, reader, writer)
-            return await _relay(http, status, headers, reader)
+            if target.prefix:
+                headers = [_located(http, target, name, value) for name, value in headers]
+            return await _relay(http, status, headers, reader, target)
         finally:
             sending.cancel()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
@@ -93,11 +96,17 @@ def _parse_head(head: bytes) -> tuple[int, list[tuple[str, str]]]:
 
 
 async def _relay(
-    http: web.BaseRequest, status: int, headers: list[tuple[str, str]], reader: asyncio.StreamReader
+    http: web.BaseRequest,
+    status: int,
+    headers: list[tuple[str, str]],
+    reader: asyncio.StreamReader,
+    target: TakeOver,
 ) -> web.StreamResponse:
-    """Pass an ordinary answer on as it comes, so that followed logs flow."""
-    response = web.StreamResponse(status=status)
+    """Pass an ordinary answer on as it comes, so that followed logs flow; but HTML of a proxied pod is read whole."""
     named: Mapping[str, str] = {name.lower(): value for name, value in headers}
+    if target.prefix and _has_links(http, status, named):
+        return await _relay_html(http, status, headers, reader, target)
+    response = web.StreamResponse(status=status)
     for name, value in headers:
         if name.lower() not in ("transfer-encoding", "connection", "content-length", "keep-alive"):
             response.headers.add(name, value)
@@ -120,7 +129,61 @@ async def _relay(
     return response
 
 
-async def _relay_chunks(reader: asyncio.StreamReader, response: web.StreamResponse) -> None:
+def _located(http: web.BaseRequest, target: TakeOver, name: str, value: str) -> tuple[str, str]:
+    if name.lower() != "location":
+        return name, value
+    return name, rewrite_url(value, target.prefix, _hosts(http, target))
+
+
+def _hosts(http: web.BaseRequest, target: TakeOver) -> tuple[str, ...]:
+    return (http.host, f"{target.host}:{target.port}", target.host)
+
+
+def _has_links(http: web.BaseRequest, status: int, named: Mapping[str, str]) -> bool:
+    """An encoded body is left alone: clients of kubectl proxy ask for none."""
+    kind = named.get("content-type", "").partition(";")[0].strip()
+    body = http.method != "HEAD" and status not in (204, 304)
+    return body and kind == "text/html" and not named.get("content-encoding") and "location" not in named
+
+
+async def _relay_html(
+    http: web.BaseRequest,
+    status: int,
+    headers: list[tuple[str, str]],
+    reader: asyncio.StreamReader,
+    target: TakeOver,
+) -> web.StreamResponse:
+    named: Mapping[str, str] = {name.lower(): value for name, value in headers}
+    if "chunked" in named.get("transfer-encoding", "").lower():
+        body = _Collected()
+        await _relay_chunks(reader, body)
+        text = bytes(body.data)
+    elif "content-length" in named:
+        text = await reader.readexactly(int(named["content-length"]))
+    else:
+        text = await reader.read(-1)
+    hosts = _hosts(http, target)
+    html = rewrite_html(text.decode("utf-8", "surrogateescape"), lambda url: rewrite_url(url, target.prefix, hosts))
+    response = web.Response(status=status, body=html.encode("utf-8", "surrogateescape"))
+    for name, value in headers:
+        if name.lower() not in ("transfer-encoding", "connection", "content-length", "keep-alive"):
+            response.headers[name] = value
+    await response.prepare(http)
+    await response.write_eof()
+    return response
+
+
+class _Collected:
+    """A body that is kept."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        self.data += data
+
+
+async def _relay_chunks(reader: asyncio.StreamReader, response: web.StreamResponse | _Collected) -> None:
     while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
         while size:
             data = await reader.read(min(size, _CHUNK))

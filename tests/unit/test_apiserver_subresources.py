@@ -203,11 +203,15 @@ async def test_proxies(server: Harness) -> None:
     await make_node(server)
     await server.ok("POST", PODS, pod("p", node="n1"))
     await server.ok("PATCH", f"{PODS}/p/status", {"status": {"podIP": "10.244.0.5"}}, headers=MERGE)
-    assert await server.raw("GET", f"{PODS}/p:8080/proxy/a/b?x=y") == TakeOver(
-        "10.244.0.5", 8080, "/a/b?x=y", tls=False
-    )
+    for method in ("GET", "OPTIONS"):
+        prefix = f"{PODS}/p:8080/proxy"
+        forwarded = {"X-Forwarded-Uri": f"{prefix}/a/b"}
+        wanted = TakeOver("10.244.0.5", 8080, "/a/b?x=y", tls=False, headers=forwarded, prefix=prefix)
+        assert await server.raw(method, f"{prefix}/a/b?x=y") == wanted
     assert await server.raw("GET", "/api/v1/nodes/n1/proxy/metrics") == TakeOver("10.1.1.1", 10250, "/metrics")
     code, _, message = await server.refused("GET", "/api/v1/namespaces/default/services/https:kubernetes:x/proxy/")
     assert (code, message) == (503, 'no service port "x" found for service "kubernetes"')
     found = await server.raw("GET", "/api/v1/namespaces/default/services/https:kubernetes:https/proxy/version")
-    assert found == TakeOver("10.0.0.1", 6443, "/version")
+    prefix = "/api/v1/namespaces/default/services/https:kubernetes:https/proxy"
+    headers = {"X-Forwarded-Uri": f"{prefix}/version"}
+    assert found == TakeOver("10.0.0.1", 6443, "/version", headers=headers, prefix=prefix)

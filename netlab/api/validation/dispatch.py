@@ -50,6 +50,7 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
         "rbac.authorization.k8s.io/RoleBinding",
         "rbac.authorization.k8s.io/ClusterRoleBinding",
     ),
+    "service_ranges": ("networking.k8s.io/ServiceCIDR", "networking.k8s.io/IPAddress"),
     "networking": ("networking.k8s.io/Ingress", "networking.k8s.io/IngressClass", "networking.k8s.io/NetworkPolicy"),
     "discovery": ("discovery.k8s.io/EndpointSlice",),
     "smaller": (

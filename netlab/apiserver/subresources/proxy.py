@@ -17,7 +17,7 @@ async def pod(api: Api, request: Request, resource: Resource) -> Answer:
     if not address:
         raise errors.bad_request("address not allowed")
     number = _port_of_pod(found, port)
-    return TakeOver(str(address), number, _path(request), tls=scheme == "https")
+    return _taken(request, str(address), number, scheme)
 
 
 async def service(api: Api, request: Request, resource: Resource) -> Answer:
@@ -31,7 +31,7 @@ async def service(api: Api, request: Request, resource: Resource) -> Answer:
     endpoint = _endpoint(api, request.info.namespace, name, str(wanted.get("name", "")))
     if endpoint is None:
         raise errors.service_unavailable(f"no endpoints available for service {errors.quote(name)}")
-    return TakeOver(*endpoint, _path(request), tls=scheme == "https")
+    return _taken(request, *endpoint, scheme)
 
 
 async def node(api: Api, request: Request, resource: Resource) -> Answer:
@@ -49,6 +49,13 @@ def split(text: str) -> tuple[str, str, str]:
     if len(parts) == 3 and parts[0] in ("http", "https", ""):
         return parts[0], parts[1], parts[2]
     raise errors.bad_request(f"invalid pod request {errors.quote(text)}")
+
+
+def _taken(request: Request, host: str, port: int, scheme: str) -> TakeOver:
+    rest = "/" + request.info.rest
+    prefix = request.info.path.removesuffix(rest).removesuffix("/")
+    headers = {"X-Forwarded-Uri": prefix + rest}
+    return TakeOver(host, port, _path(request), tls=scheme == "https", headers=headers, prefix=prefix)
 
 
 def _path(request: Request) -> str:

@@ -114,6 +114,8 @@ class TakeOver:
     path: str
     tls: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    """The path before what is proxied: links in the answer are led through it."""
     lines: Sequence[tuple[str, str]] = ()
     """Further headers, which may be repeated; `without` are the client's (in lower case) that go no further."""
     without: frozenset[str] = frozenset()

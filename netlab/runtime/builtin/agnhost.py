@@ -100,8 +100,13 @@ def _serve_tcp(server: Server, port: int, name: str) -> None:
 
 def porter(*_arguments: str) -> int:
     """Serves the value of every SERVE_PORT_<n> on port n over HTTP (and SERVE_SCTP_PORT_<n> over SCTP)."""
-    server = Server(lambda request: Response(texts[request.local.rpartition(":")[2]]))
-    texts = {}
+    texts: dict[str, str] = {}
+
+    def answer(request: Request) -> Response:
+        text = texts[request.local.rpartition(":")[2]]
+        return Response(text, headers={"Content-Type": "text/html; charset=utf-8"} if _is_html(text) else {})
+
+    server = Server(answer)
     for name, value in os.environ.items():
         for prefix, proto in (("SERVE_PORT_", 0), ("SERVE_SCTP_PORT_", netexec.IPPROTO_SCTP)):
             if name.startswith(prefix) and name[len(prefix) :].isdigit():
@@ -110,6 +115,16 @@ def porter(*_arguments: str) -> int:
                 server.add(listen(socket.SOCK_STREAM, int(port), proto=proto))
     server.run()
     return 0
+
+
+_HTML = ("!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table", "a", "style", "title", "b",
+         "body", "br", "p", "!--")  # fmt: skip
+
+
+def _is_html(text: str) -> bool:
+    """What Go's http.DetectContentType takes for HTML."""
+    start = text.lstrip("\t\n\x0c\r ").lower()
+    return any(start.startswith((f"<{tag} ", f"<{tag}>")) for tag in _HTML)
 
 
 def liveness(*_arguments: str) -> int:
