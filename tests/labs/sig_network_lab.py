@@ -1,0 +1,63 @@
+"""One lab for the tests of sig-network's conformance names, a namespace for each, and the list of the names."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.labs.conftest import _short_directory
+from tests.labs.sig_network_tools import LAB, Api, Space
+from tests.labs.tools import User, until
+
+NAMES = Path(__file__).with_name("sig_network.txt")
+MARK = "conformance_names"
+Test = TypeVar("Test", bound=Callable[..., None])
+_spaces = itertools.count(1)
+
+
+def conformance(*names: str) -> Callable[[Test], Test]:
+    """The test does what upstream's tests of these names do. Names as listed, without "[sig-network]" and the rest."""
+
+    def marked(test: Test) -> Test:
+        setattr(test, MARK, names)
+        return test
+
+    return marked
+
+
+def listed() -> list[str]:
+    """Upstream's names for 1.33, in full."""
+    return NAMES.read_text().splitlines()
+
+
+def short(name: str) -> str:
+    return name.removeprefix("[sig-network] ").removesuffix(" [Conformance]").removesuffix(" [NodeConformance]")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[User]:
+    user = User(_short_directory())
+    user.prepare()
+    try:
+        up = user.klab("up", LAB, timeout=180)
+        assert up.returncode == 0, up.stderr
+        yield user
+    finally:
+        user.klab("down", "--all", "--purge")
+        shutil.rmtree(user.home, ignore_errors=True)
+
+
+@pytest.fixture
+def space(lab: User) -> Iterator[Space]:
+    """A namespace, deleted afterwards without waiting."""
+    api = Api(lab)
+    name = f"e2e-{next(_spaces)}"
+    api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    until("its ServiceAccount", lambda: not api.gone(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
+    yield Space(lab, api, name)
+    api.call("DELETE", f"/api/v1/namespaces/{name}")
