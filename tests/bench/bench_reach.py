@@ -8,7 +8,6 @@ sampled and whole, on a kernel whose one neighbour table holds 1,024 entries.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -75,7 +74,7 @@ def rate(found: Matrix) -> float:
 
 
 def against_mininet() -> dict[str, list[tuple[float, float, float]]]:
-    """Per state of the neighbour tables, per round: pingAll of few hosts, of more, and the prober's pairs per second."""
+    """Pairs per second: per state of the neighbour tables, per round, pingAll of few hosts, of more, and the prober."""
     net = network()
     sources, targets = everybody(net)
     measured: dict[str, list[tuple[float, float, float]]] = {"cold": [], "warm": []}
@@ -132,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

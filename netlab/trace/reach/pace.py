@@ -17,7 +17,7 @@ from math import isqrt
 
 ATTEMPTS = 3
 FIRST_WAIT = 1.0
-"""Seconds to wait where no answer has come yet: what Linux itself waits for ARP."""
+"""Seconds to wait at first where no answer has come yet: what Linux itself waits for ARP."""
 KERNEL_FLOOR, PROGRAM_FLOOR = 0.05, 0.4
 """The least to wait where a kernel answers, and where a program does."""
 CEILING = 1.0
@@ -55,7 +55,7 @@ class Patience:
     def wait(self, attempt: int) -> float:
         """How long to wait after the last packet of an attempt (0, 1, …): later attempts wait longer."""
         if not self.answers:
-            return min(FIRST_WAIT, CEILING)
+            return FIRST_WAIT if attempt == 0 else FIRST_WAIT / 4
         wanted = max(self.mean + 4 * self.deviation, 2 * self.worst)
         return min(CEILING, max(self.floor, wanted) * (attempt + 1))
 
