@@ -31,7 +31,6 @@ def test_overlay_over_a_link_that_breaks(lab):
     inner = packet[VXLAN].payload[IP]
     assert (inner.src, inner.dst) == (a.ip, b.ip) and inner.ttl == 63
 
-    lab.cut("node2")
-    assert_unreachable(lab, a, f"http://{b.ip}:8080/")
-    lab.mend("node2")
+    with lab.fault("link-down", "node2"):
+        assert_unreachable(lab, a, f"http://{b.ip}:8080/")
     assert_reachable(lab, a, f"http://{b.ip}:8080/", within=30)

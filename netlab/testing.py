@@ -163,7 +163,25 @@ def _seen(lab: Lab, source: str | Place, target: str, timeout: float) -> str:
     found = re.search(r":(\d+)", target.rpartition("://")[2])
     if found:
         ports.add(int(found[1]))
-    return _watched(lab, lambda: _attempt(lab, source, target, timeout), ports, icmp=target.startswith("icmp"))
+    seen = _watched(lab, lambda: _attempt(lab, source, target, timeout), ports, icmp=target.startswith("icmp"))
+    return f"{seen}\n{_traced(lab, lab.place(source).name, target)}"
+
+
+def _traced(lab: Lab, source: str, target: str) -> str:
+    """The way that `klab trace` finds, with the rules that decide; why there is none, where it cannot be told."""
+    from netlab.trace import tell
+
+    scheme, _, rest = target.rpartition("://")
+    name = rest.partition("/")[0] + (":80" if scheme in ("", "http") and ":" not in rest else "")
+    proto = "icmp" if scheme == "icmp" else "tcp"
+    try:
+        found = lab.trace(source.removeprefix("pod/"), name, proto=proto)
+        lines = ["".join(text for text, _ in line).rstrip() for line in tell.report(found)]
+    except (LabError, OSError, ValueError, StopIteration) as problem:
+        lines = [f"(none: {problem})"]
+    text = "\n".join(lines)
+    lab.notes["trace.txt"] = text + "\n"
+    return f"trace:\n{text}"
 
 
 def _watched(lab: Lab, attempt: Callable[[], object], ports: set[int], *, icmp: bool = False) -> str:

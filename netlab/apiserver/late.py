@@ -25,14 +25,19 @@ _PUBLIC, _INFO, _ROLE = "kube-public", "cluster-info", "kubeadm:bootstrap-signer
 
 async def make_late(api: Api, after: float = AFTER) -> None:
     """Wait, then make what is missing. Failures are logged: nothing depends on these objects."""
-    from netlab.apiserver.flow.defaults import objects
-
     await asyncio.sleep(after)
-    wanted = [cluster_info(api), *_public_reader(), *objects()]
+    wanted = late_objects(api)
     missing = [obj for obj in wanted if _absent(api, obj)]
     for error in await asyncio.gather(*(ensure(api, obj) for obj in missing), return_exceptions=True):
         if isinstance(error, Exception):
             log.error("default object: %s", error)
+
+
+def late_objects(api: Api) -> list[Obj]:
+    """All that is made late."""
+    from netlab.apiserver.flow.defaults import objects
+
+    return [cluster_info(api), *_public_reader(), *objects()]
 
 
 async def run_late(api: Api) -> None:

@@ -48,7 +48,8 @@ def state(lab):
 
 
 def names(lab, kind):
-    return sorted(obj["metadata"]["name"] for obj in lab.api.list(lab.api.named(kind)[0]))
+    found = sorted(obj["metadata"]["name"] for obj in lab.api.list(lab.api.named(kind)[0]))
+    return [name for name in found if name != "cluster-info"]  # made late, as on a real cluster
 
 
 def replicas(lab):
@@ -69,6 +70,7 @@ def test_1_makes_a_mess(lab):
     lab.delete("configmap/coredns", namespace="kube-system")
     lab.delete("clusterrole/view")
     lab.cut("client")
+    lab.fault("link-down", "node").__enter__()  # and is never left
 
 
 def test_2_finds_it_clean(lab):
@@ -139,10 +141,11 @@ def test_a_failure_holds_packets_and_leaves_artifacts(outcome: Outcome, home: Pa
     said = outcome.tests["test_4_fails"]
     assert "http://node:81/: refused" in said
     assert "client eth0 out: TCP" in said and "ACK,RST" in said
+    assert "probable cause: no process of node listens on tcp port 81" in said
     (place,) = (home / "artifacts").glob("*test_4_fails/*")
     flags = [str(packet[TCP].flags) for packet in rdpcap(str(place / "packets-1.pcapng")) if TCP in packet]
     assert "S" in flags and "RA" in flags
-    assert {"events.json", "pods.json", "logs"} <= {file.name for file in place.iterdir()}
+    assert {"events.json", "pods.json", "logs", "trace.txt"} <= {file.name for file in place.iterdir()}
     assert list((place / "logs").glob("kube-system_coredns-*_coredns.log"))
 
 

@@ -146,6 +146,14 @@ def test_a_reset_leaves_what_descends_from_the_base() -> None:
     assert todo(replicasets_apps=[replicas], pods=[obj("Pod", "p", owner="rs"), pod, mine]) == [Steps("pods", (mine,))]
 
 
+def test_what_the_api_server_makes_late_is_of_the_base() -> None:
+    base = Base({}, late={"configmaps": {"default/info"}})
+    info, mine = obj("ConfigMap", "info", data={}), obj("ConfigMap", "mine")
+    assert steps(base, {"configmaps": [info, mine]}) == [Steps("configmaps", (mine,))]
+    changed = {**info, "data": {"a": "b"}}
+    assert steps(base, {"configmaps": [changed]}) == [Steps("configmaps", restore=((changed, info),))]
+
+
 def test_webhooks_and_namespaces_end_before_workloads_and_definitions_last() -> None:
     names = ["pods", "customresourcedefinitions_apiextensions_k8s_io", "services", "namespaces"]
     ordered = [one.collection for one in todo(**{name: [obj("X", f"n-{name}")] for name in names})]

@@ -69,6 +69,17 @@ class Base:
     derived: set[str] = field(default_factory=set)
     """What the cluster has made since of objects of the base, by uid: as good as there before."""
 
+    late: dict[str, set[str]] = field(default_factory=dict)
+    """Collection → keys of what the API server makes some seconds after its start: of the base, whenever it comes."""
+
+    def adopt(self, collection: str, objects: Iterable[Obj]) -> None:
+        """Take what came late into the base."""
+        kept, keys = self.objects.setdefault(collection, {}), self.late.get(collection, set())
+        for obj in objects:
+            if (key := key_of(obj)) in keys:
+                keys.discard(key)
+                kept.setdefault(key, obj)
+
     def uids(self) -> set[str]:
         return self.derived | {obj["metadata"]["uid"] for kept in self.objects.values() for obj in kept.values()}
 
@@ -90,6 +101,8 @@ class Steps:
 def steps(base: Base, now: Mapping[str, Iterable[Obj]]) -> list[Steps]:
     """For the collections that may have changed, each with all its objects, in the order in which it can be done."""
     current = {name: list(objects) for name, objects in now.items()}
+    for name, objects in current.items():
+        base.adopt(name, objects)
     base.derived |= _derived(base.uids(), current)
     ours = base.uids()
     services = base.objects.get("services", {})

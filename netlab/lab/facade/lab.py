@@ -32,6 +32,7 @@ from netlab.topology.model import Topology
 
 if TYPE_CHECKING:
     from netlab.lab.diagnosis.model import Finding
+    from netlab.trace.model import Report
     from netlab.trace.reach.matrix import Matrix
 
 POLL = 0.03
@@ -418,6 +419,15 @@ class Lab:
         from netlab.lab.diagnosis import collect
 
         return collect.findings(collect.check(self.paths, collect.through(self.portal)))
+
+    def trace(self, source: str, target: str, *, proto: str = "", timeout: float = 2.0) -> Report:
+        """A packet followed, and its way computed, as `klab trace` does: `.observed`, `.predicted`, `.difference`.
+
+        `source` and `target` as there: pods, machines, "svc/web:80", addresses, "outside".
+        """
+        from netlab.lab.tracing import Asked, trace
+
+        return trace(self.paths, Asked(source, target, proto, timeout=timeout))
 
     def ping_all(self, *, proto: str = "icmp", to: str = "", timeout: float = 300.0) -> Matrix:
         """Who reaches whom: `klab ping --all`, as a matrix."""

@@ -80,9 +80,11 @@ class Resetter:
         self.modes = self._modes()
         answer = self._changes(0)
         self.since = int(answer["revision"])
+        self.base.late = {name: set(keys) for name, keys in answer["late"].items()}
         self._pool = ThreadPoolExecutor(6, thread_name_prefix="netlab-reset")
         for name, objects in self._read(answer["collections"]).items():
             self.base.objects[name] = {key_of(obj): obj for obj in objects}
+            self.base.adopt(name, objects)
         self.cables = self._cables()
         running_pods(lab.paths)  # imports what the first reset would have to
 
