@@ -55,6 +55,10 @@ METRICS_PER_NODE = 0.1
 """Seconds between two scrapes for every node of the cluster, where that is more than the usual period."""
 
 
+AFTER_ALL_ELSE = 1.5
+"""Seconds from a lab's readiness to the start of what its first user need not wait for."""
+
+
 async def settle(
     client: Client, topology: Topology, *, without: Sequence[str] = (), metrics_resolution: float = 15.0
 ) -> None:
@@ -68,7 +72,7 @@ async def settle(
         tasks.append(_registered(client, topology, nodes="controller-manager" in without))
     await asyncio.gather(*tasks)
     if "metrics-server" not in without:
-        # nobody waits for it: it starts when all else has
+        await asyncio.sleep(AFTER_ALL_ELSE)  # nobody waits for it, and the first pods should not have to
         await _apply_all(client, metrics_server(topology, metrics_resolution))
     await client.transport.close()
 
