@@ -54,7 +54,7 @@ def ping_command(
     from netlab.lab import reaching
     from netlab.lab.record import LabError
     from netlab.trace.reach import render
-    from netlab.trace.reach.matrix import differences
+    from netlab.trace.reach.matrix import differences, unlike_predicted
 
     if source is None and not everybody:
         raise LabError("whom? klab ping SRC [DST], or klab ping --all", 2)
@@ -64,7 +64,8 @@ def ping_command(
     asking = reaching.Asking(proto, reaching.groups_of(to), source, target, sample, seed)  # type: ignore[arg-type]
     before = reaching.earlier(paths, asking, diff) if diff else None
     found = reaching.ping(paths, asking)
-    changed = differences(before, found) if before is not None else []
+    compare = unlike_predicted if diff == reaching.PREDICTED else differences
+    changed = compare(before, found) if before is not None else []
     if svg is not None:
         svg.write_text(render.svg(found, changed))
     if output == "json":

@@ -76,10 +76,15 @@ def ping(paths: LabPaths, asking: Asking) -> Matrix:
     if not any(work):
         raise LabError(f"nothing to ask: {len(sources)} sources, {len(targets)} targets in lab '{paths.name}'")
     nodes = [node.name for node in load(paths.topology).nodes]
+    return _inside(paths, "netlab.trace.reach", request(asking.proto, sources, targets, work, nodes))
+
+
+def _inside(paths: LabPaths, program: str, described: str) -> Matrix:
+    """Run a program of ours in the lab that reads such a description and prints a matrix."""
     with tempfile.NamedTemporaryFile("w", dir=paths.state, prefix=".reach-") as file:
-        file.write(request(asking.proto, sources, targets, work, nodes))
+        file.write(described)
         file.flush()
-        return from_obj(json.loads(looking.text(paths, [sys.executable, "-m", "netlab.trace.reach", file.name])))
+        return from_obj(json.loads(looking.text(paths, [sys.executable, "-m", program, file.name])))
 
 
 def earlier(paths: LabPaths, asking: Asking, what: str) -> Matrix:
@@ -96,20 +101,16 @@ def earlier(paths: LabPaths, asking: Asking, what: str) -> Matrix:
 
 
 def predicted(paths: LabPaths, asking: Asking) -> Matrix:
-    """The same pairs as the rules say they must be: `netlab.lab.predicting.reachability` where there is one.
+    """The same pairs as the lab's rules say they must be (`netlab.trace.predict`)."""
+    from netlab.lab.tracing import Scene
+    from netlab.trace.reach.__main__ import request
 
-    The hook: `reachability(paths, proto, sources, targets, work) -> Matrix`, with the names of sources and targets as
-    given, and letters REACHABLE, CLOSED, REFUSED, UNREACHABLE or TIMEOUT.
-    """
-    from importlib import import_module
-
-    try:
-        predict = import_module("netlab.lab.predicting").reachability
-    except (ImportError, AttributeError):
-        raise LabError("this netlab has no prediction of reachability to compare with; --diff FILE works") from None
+    if asking.proto == "sctp":
+        raise LabError("SCTP is not predicted; icmp, tcp and udp are", 2)
     sources, targets, work = choose(paths, asking)
-    found: Matrix = predict(paths, asking.proto, sources, targets, work)
-    return found
+    described = json.loads(request(asking.proto, sources, targets, work, ()))
+    described["places"] = Scene.of(paths).places
+    return _inside(paths, "netlab.trace.reach.predicted", json.dumps(described))
 
 
 def groups_of(text: str) -> tuple[Group, ...]:

@@ -253,6 +253,7 @@ def test_entries(user: User) -> None:
     for to, shown in (("192.0.2.66", "dst 192.0.2.66"), ("none", "")):
         with _broken(user, "wrong-fdb", "node1", "--peer", "node2", "--to", to):
             assert not _reaches(user, "one", "two")
+            assert user.klab("ping", "one", "two", "--diff", "predicted", "--expect", "none").returncode == 0
             assert _reaches(user, "node1", "node2")
             assert shown in _on(user, "node1", "bridge", "fdb", "show", "dev", "flannel.1")
             if shown:

@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from netlab.trace.model import Flow, Trace, Verdict
 from netlab.trace.reach import matrix as m
 from netlab.trace.reach import pace, plan, render, wire
 from netlab.trace.reach.matrix import Matrix, Source, Target
+from netlab.trace.reach.predicted import worst
 
 
 def pod(
@@ -147,6 +149,35 @@ def test_differences_are_by_name() -> None:
         "b -> x: reachable, port closed, now not asked",
     ]
     assert m.differences(BEFORE, BEFORE) == []
+
+
+def test_prediction_may_be_late_or_in_part() -> None:
+    some = {(0, 1): f"dropped (50%{m.SOME}"}
+    predicted = Matrix("tcp", ("a",), ("w", "x", "y", "z"), ("pods",) * 4, ("utot",), {(0, 3): some[0, 1]})
+    found = Matrix("tcp", ("a",), ("w", "x", "y", "z"), ("pods",) * 4, ("ttro",))
+    assert [str(one) for one in m.unlike_predicted(predicted, found)] == ["a -> y: reachable, now refused"]
+
+
+def way(kind: str, share: float = 1.0, text: str = "", reply: str = "") -> Trace:
+    answer = way(reply) if reply else None
+    return Trace(Flow("a", "10.0.0.1", "10.0.0.2", "tcp"), (), Verdict(kind, "b", text), share=share, reply=answer)  # type: ignore[arg-type]
+
+
+WAYS = [
+    ([way("delivered")], True, "o", ""),
+    ([way("delivered", reply="dropped")], True, "t", "the answer: "),
+    ([way("refused")], False, "c", ""),
+    ([way("refused", text="reset")], True, "r", "reset"),
+    ([way("rejected", text="port unreachable")], True, "r", "port unreachable"),
+    ([way("rejected", text="no route")], True, "u", "no route"),
+    ([way("lost", text="nobody")], False, "t", "nobody"),
+    ([way("delivered", 0.75), way("dropped", 0.25, "gone")], True, "t", f"gone (25%{m.SOME}"),
+]
+
+
+@pytest.mark.parametrize(("ways", "listens", "letter", "words"), WAYS)
+def test_predicted_ways_as_the_prober_finds_them(ways: list[Trace], listens: bool, letter: str, words: str) -> None:
+    assert worst(ways, listens) == (letter, words)
 
 
 def test_counts() -> None:

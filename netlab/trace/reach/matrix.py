@@ -28,6 +28,8 @@ VERDICTS: Mapping[str, str] = {
 listen; where a Service or a declared port promises a listener the same answer is "r". "u": a router or the source's own
 kernel said that there is no way. "e": the source's kernel could not send at all."""
 
+SOME = " of the connections)"
+"""How the details of a predicted pair end, of which not all connections fail."""
 GOOD = frozenset((REACHABLE, CLOSED))
 
 
@@ -195,6 +197,25 @@ def differences(before: Matrix, after: Matrix) -> list[Difference]:
         if was != letter:
             found.append(Difference(source, target, was, letter))
     return found + [Difference(source, target, was, SKIPPED) for (source, target), was in old.items()]
+
+
+def unlike_predicted(predicted: Matrix, found: Matrix) -> list[Difference]:
+    """Where prediction and what was found part, from the one to the other.
+
+    Silence and a late "unreachable" are the same: who asks does not wait for a neighbour that never answers. A pair of
+    which only some connections fail may be found either way.
+    """
+    some = {
+        (predicted.sources[i], predicted.targets[j])
+        for (i, j), words in predicted.details.items()
+        if words.endswith(SOME)
+    }
+    silent = {TIMEOUT, UNREACHABLE}
+    return [
+        one
+        for one in differences(predicted, found)
+        if (one.source, one.target) not in some and not {one.before, one.after} <= silent
+    ]
 
 
 def assemble(
