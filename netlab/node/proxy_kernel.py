@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from netlab.node.proxy_ipvs_kernel import IpvsKernel, NodeIpvs
 
 UDP = 17
-NFT_LINES = 4096
-"""Lines per nft transaction at first. In a user namespace the socket buffer bounds it, and what is too long for that is
-halved, once and for all."""
+NFT_BYTES = 2 * 212992
+"""Netlink bytes per nft transaction at first. In a user namespace the socket buffer bounds it (twice net.core.wmem_max,
+which is hardly ever another); what is too long all the same is made smaller, once and for all. Every transaction makes
+nft read the table's chains again, so fewer are better."""
+NFT_WEIGHTS = {"add rule": 6.0}
+"""Netlink bytes for each character of a line, rounded up: rules are many small expressions. All else has 3."""
 ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
 
 
@@ -55,13 +59,33 @@ class ProxyKernel(Protocol):
         ...
 
 
+def weight(line: str) -> float:
+    """About how many bytes of netlink a line of nft becomes."""
+    verb, what, _ = line.split(" ", 2)
+    return len(line) * NFT_WEIGHTS.get(f"{verb} {what}", 3.0)
+
+
+def fitting(lines: Sequence[str], at: int, most: float) -> int:
+    """How many lines from `at` on make one transaction of `most` bytes; one at least."""
+    total = 0.0
+    for number in range(at, len(lines)):
+        total += weight(lines[number])
+        if total > most:
+            return max(1, number - at)
+    return len(lines) - at
+
+
+def _is_first_user_namespace() -> bool:
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
 class NodeKernel:
     """The netfilter of a node's namespace, through netlab.kernel."""
 
     def __init__(self, ns: NetNs, family: Family = "IPv4") -> None:
         self._ns = ns
         self.family: Family = family
-        self._most = NFT_LINES
+        self._most = math.inf if _is_first_user_namespace() else NFT_BYTES
         self._ipvs: dict[Family, NodeIpvs] = {}
 
     def ipvs(self, family: Family) -> NodeIpvs:
@@ -88,13 +112,13 @@ class NodeKernel:
 
         at = 0
         while at < len(lines):
-            piece = lines[at : at + self._most]
+            piece = lines[at : at + fitting(lines, at, self._most)]
             try:
                 await nft.run_async(self._ns, text(piece))
             except CommandFailed as problem:
                 if "essage too long" not in problem.stderr or len(piece) < 2:
                     raise
-                self._most = len(piece) // 2
+                self._most = min(self._most, sum(map(weight, piece))) * 0.75
                 continue
             at += len(piece)
 

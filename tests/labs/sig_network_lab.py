@@ -39,15 +39,24 @@ def short(name: str) -> str:
     return name.removeprefix("[sig-network] ").removesuffix(" [Conformance]").removesuffix(" [NodeConformance]")
 
 
-@pytest.fixture(scope="module")
+_running: list[User] = []
+"""The one lab of this process. Each module that imports the fixture has a fixture of its own by that name."""
+
+
+@pytest.fixture(scope="session")
 def lab() -> Iterator[User]:
+    if _running:
+        yield _running[0]
+        return
     user = User(_short_directory())
     user.prepare()
     try:
         up = user.klab("up", LAB, timeout=180)
         assert up.returncode == 0, up.stderr
+        _running.append(user)
         yield user
     finally:
+        _running.clear()
         user.klab("down", "--all", "--purge")
         shutil.rmtree(user.home, ignore_errors=True)
 

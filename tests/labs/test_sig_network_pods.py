@@ -97,7 +97,11 @@ def test_proxy(space: Space) -> None:  # noqa: F811
         {"name": "SERVE_PORT_160", "value": "foo"},
         {"name": "SERVE_PORT_162", "value": "bar"},
     ]
-    named = [{"containerPort": 80}, {"name": "dest1", "containerPort": 160}, {"name": "dest2", "containerPort": 162}]
+    named: list[Obj] = [
+        {"containerPort": 80},
+        {"name": "dest1", "containerPort": 160},
+        {"name": "dest2", "containerPort": 162},
+    ]
     space.pod("proxy-pod", "porter", labels=labels, env=env, ports=named)
     space.wait_endpoints("proxy-service", {"proxy-pod": {160, 162}})
     assert service["spec"]["clusterIP"]

@@ -13,7 +13,7 @@ from netlab.dataplane.services.stale import Flow
 from netlab.kernel.errors import CommandFailed
 from netlab.node.proxy import SERVICES, SLICES, Proxier, SyncTiming
 from netlab.node.proxy_fake import FakeNetfilter
-from netlab.node.proxy_kernel import NodeKernel
+from netlab.node.proxy_kernel import NodeKernel, fitting, weight
 
 TIMING = SyncTiming(settle=0.0, min_period=0.0, retry=0.001, canary=0.02)
 
@@ -156,3 +156,14 @@ async def test_a_transaction_too_long_for_the_socket_buffer_is_halved_once_and_f
     assert sent == [75] * 4
     await kernel.nft(["x"] * 80)
     assert sent[4:] == [75, 5]
+
+
+def test_nft_transactions_fit_into_the_socket_buffer() -> None:
+    lines = [f"add chain ip kube-proxy c{number}" for number in range(10)] + ["add rule ip kube-proxy c0 counter"] * 10
+    chain, rule = weight(lines[0]), weight(lines[-1])
+    assert rule / len(lines[-1]) == 2 * chain / len(lines[0]), "a rule is twice as much for its length"
+    assert fitting(lines, 0, 4 * chain) == 4
+    assert fitting(lines, 10, 4 * rule) == 4
+    assert fitting(lines, 0, 1) == 1, "one line at least"
+    assert fitting(lines, 0, float("inf")) == len(lines)
+    assert fitting(lines, 18, 1e9) == 2
