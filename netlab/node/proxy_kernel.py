@@ -61,8 +61,7 @@ class ProxyKernel(Protocol):
 
 def weight(line: str) -> float:
     """About how many bytes of netlink a line of nft becomes."""
-    verb, what, _ = line.split(" ", 2)
-    return len(line) * NFT_WEIGHTS.get(f"{verb} {what}", 3.0)
+    return len(line) * NFT_WEIGHTS.get(" ".join(line.split(" ", 2)[:2]), 3.0)
 
 
 def fitting(lines: Sequence[str], at: int, most: float) -> int:

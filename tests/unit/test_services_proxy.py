@@ -139,7 +139,7 @@ async def test_without_route_localnet_nodeports_stay_off_localhost() -> None:
         assert "KUBE-FIREWALL" not in kernel.tables["filter"]
 
 
-async def test_a_transaction_too_long_for_the_socket_buffer_is_halved_once_and_for_all(
+async def test_a_transaction_too_long_for_the_socket_buffer_is_made_smaller_once_and_for_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[int] = []
@@ -153,9 +153,9 @@ async def test_a_transaction_too_long_for_the_socket_buffer_is_halved_once_and_f
     monkeypatch.setattr("netlab.kernel.nft.run_async", run)
     kernel = NodeKernel(None)  # type: ignore[arg-type]
     await kernel.nft(["x"] * 300)
-    assert sent == [75] * 4
-    await kernel.nft(["x"] * 80)
-    assert sent[4:] == [75, 5]
+    assert sent == [94, 94, 94, 18]
+    await kernel.nft(["x"] * 120)
+    assert sent[4:] == [94, 26]
 
 
 def test_nft_transactions_fit_into_the_socket_buffer() -> None:
