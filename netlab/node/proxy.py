@@ -151,6 +151,7 @@ class Proxier:
         """Everything is written, and nothing of another mode is left."""
         self._synced = asyncio.Event()
         self._full_wanted = True
+        self._begun = False
         self.syncs = 0
         self.full_syncs = 0
 
@@ -343,6 +344,9 @@ class Proxier:
         """Brings the kernel up to date: whole where needed, else what changed."""
         self._wake.clear()
         changes = self._table.take_changes()
+        if not self._begun:  # before anything is computed: else all would be, twice
+            self._begun = True
+            self._backend.configure((), self._node_ip, self._table.endpoint_count())
         for before, after in changes.values():
             for name in dict.fromkeys((*before, *after)):
                 self._backend.update(name, after.get(name))
