@@ -29,7 +29,7 @@ def _wrong_port(lab: Lab) -> None:
 
 
 def _failing_probe(lab: Lab) -> None:
-    probe = {"httpGet": {"path": "/healthy", "port": "http"}, "periodSeconds": 1}
+    probe = {"httpGet": {"path": "/healthz", "port": 8081}, "periodSeconds": 1}  # agnhost answers 200 to any path
     path = "/spec/template/spec/containers/0/readinessProbe"
     change = json.dumps([{"op": "replace", "path": path, "value": probe}])
     _patch(lab, "deployment/web", {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})

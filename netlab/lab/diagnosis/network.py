@@ -39,7 +39,7 @@ class Expected:
     """A namespace as a user calls it: "node1", "pod default/client"."""
     macs: Mapping[str, str]
     ports: Mapping[str, str]
-    """Interface of a node → the pod that is behind it, as "NODE IFNAME"."""
+    """What is behind an interface, by "NAMESPACE IFNAME": a pod behind a node's, a cable behind a switch's."""
 
 
 def sysctl_names(topology: Topology) -> tuple[str, ...]:
@@ -91,6 +91,9 @@ def expected(facts: Facts) -> Expected:
             macs[one.gateway] = net.bridge_mac if one.is_ipv6 else ip_mac(one.gateway)
             if one.backend == "vxlan":
                 macs[one.vtep_ip] = one.mac
+    for link in topology.links:
+        for near, far in (link.ends, link.ends[::-1]):
+            ports[f" {near.interface}"] = f"the cable to {far.node}"
     for pod, node, net_ in pod_nets(facts, nets):
         states[node] = states[node].merge(host_side(net_))
         states[net_.netns] = pod_side(net_)
@@ -180,7 +183,7 @@ def _finding(step: Step, name: str, want: Expected) -> Finding:
     found, code = step.reason, f"{noun}-{'missing' if step.op == 'add' else 'wrong' if step.op == 'change' else 'left'}"
     if isinstance(obj, Link):
         code, found, where = _link(step, obj, name, want)
-        stage = "pod" if f"{name} {obj.name}" in want.ports or where.startswith("pod ") else "underlay"
+        stage = "pod" if "pod " in where else "underlay"
     elif step.op == "change" and step.old is not None:
         found = f"{_text(step.old)}"
     elif step.op == "del":
@@ -193,8 +196,8 @@ def _finding(step: Step, name: str, want: Expected) -> Finding:
 
 def _link(step: Step, obj: Link, name: str, want: Expected) -> tuple[str, str, str]:
     """code, what was found, where"""
-    pod = want.ports.get(f"{name} {obj.name}")
-    where = f"{title(name, want)} {obj.name}" + (f" (of {pod})" if pod else "")
+    behind = want.ports.get(f"{name} {obj.name}")
+    where = f"{title(name, want)} {obj.name}" + (f" (of {behind})" if behind else "")
     old = step.old if isinstance(step.old, Link) else None
     if step.op == "add":
         return "link-missing", f"there is no {obj.name}", where

@@ -259,7 +259,7 @@ def _pod_finding(pod: Obj, objects: Objects) -> Finding:
                 f"{describe}; klab kubectl logs {_args(pod)} --previous",
             )  # fmt: skip
     probe = last_event(objects, pod, "Unhealthy")
-    running = [c for c in status.get("containerStatuses") or () if (c.get("state") or {}).get("running")]
+    running = [c for c in status.get("containerStatuses") or () if "running" in (c.get("state") or {})]
     if running:
         said = probe or conditions.get("Ready", {}).get("message") or "it is Running and not Ready"
         owner = next((o for o in pod["metadata"].get("ownerReferences") or ()), None)

@@ -92,8 +92,9 @@ def relevant(found: Iterable[Finding], name: str, leg: Leg, facts: Facts, want: 
         if finding.code.startswith(("link-", "no-carrier")) and name == SWITCHES:
             if any(re.search(rf"\b{re.escape(cable)}\b", finding.where) for cable in cables):
                 yield finding
-        elif finding.code == "link-hairpin" and leg.source.ip not in {end.ip for end in leg.ends}:
-            continue
+        elif finding.code == "link-hairpin":
+            if f"(of pod {leg.source.name})" in finding.where and leg.source.ip in {end.ip for end in leg.ends}:
+                yield finding
         elif finding.stage == "pod" and "(of pod " in finding.where:
             if any(f"(of {pod})" in finding.where for pod in pods):
                 yield finding
