@@ -358,7 +358,7 @@ def test_any_history_ends_as_a_full_sync_and_breaks_nothing(sandbox: object, mod
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12,
+            max_examples=8,
             stateful_step_count=12,
             deadline=None,
             derandomize=True,
