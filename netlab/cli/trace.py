@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from netlab.cli.common import output_option, print_json, this_lab
 
-COLOURS = {
-    "place": {"fg": "cyan", "bold": True}, "packet": {"bold": True}, "rule": {"fg": "magenta"}, "change": {"fg": "yellow"},
-    "good": {"fg": "green", "bold": True}, "bad": {"fg": "red", "bold": True}, "dim": {"dim": True}, "head": {"underline": True},
-}  # fmt: skip
+COLOURS: dict[str, dict[str, Any]] = {
+    "place": {"fg": "cyan", "bold": True},
+    "packet": {"bold": True},
+    "rule": {"fg": "magenta"},
+    "change": {"fg": "yellow"},
+    "good": {"fg": "green", "bold": True},
+    "bad": {"fg": "red", "bold": True},
+    "dim": {"dim": True},
+    "head": {"underline": True},
+}
 EXAMPLES = (
-    "Example: klab trace client svc/web     klab trace client web-0:8080 --proto udp     klab trace client web.default     "
+    "Example: klab trace client svc/web     klab trace client web-0:8080 --proto udp     "
+    "klab trace client web.default     "
     "klab trace outside node1:30080 --html way.html     klab trace client outside --predict -v"
 )
 
@@ -26,7 +34,7 @@ EXAMPLES = (
     "--proto",
     type=click.Choice(["tcp", "udp", "icmp"]),
     help="By default DST's own: a Service's, tcp with a port, else icmp.",
-)  # noqa: E501
+)
 @click.option("--predict", "mode", flag_value="predict", help="Only compute it: nothing is sent.")
 @click.option("--observe", "mode", flag_value="observe", help="Only send and watch: nothing is computed.")
 @click.option("--live", is_flag=True, help="Follow the next real packet from SRC to DST instead of sending one.")
@@ -38,7 +46,7 @@ EXAMPLES = (
     default=0,
     metavar="BYTES",
     help="Payload of a datagram or an echo request.",
-)  # noqa: E501
+)
 @click.option("--fragment", is_flag=True, help="The packet may be fragmented on its way.")
 @click.option("-6", "ipv6", is_flag=True, help="By IPv6, where SRC and DST have both.")
 @click.option("-v", "--verbose", "every", is_flag=True, help="Every rule, not only those that decide.")
@@ -48,7 +56,7 @@ EXAMPLES = (
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write a pcapng file: one interface for each hop.",
-)  # noqa: E501
+)
 @click.option(
     "--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a sequence picture."
 )
@@ -62,26 +70,40 @@ EXAMPLES = (
     show_default=True,
     metavar="SECONDS",
     help="For the answer; with --live for the packet (there 30).",
-)  # noqa: E501
+)
 @output_option
 @click.pass_context
 def trace_command(
-    ctx: click.Context, source: str, target: str | None, proto: str | None, mode: str | None, live: bool, url: str | None,
-    reply: bool, size: int, fragment: bool, ipv6: bool, every: bool, pcap: Path | None, svg: Path | None, page: Path | None,
-    timeout: float, output: str,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    source: str,
+    target: str | None,
+    proto: str | None,
+    mode: str | None,
+    live: bool,
+    url: str | None,
+    reply: bool,
+    size: int,
+    fragment: bool,
+    ipv6: bool,
+    every: bool,
+    pcap: Path | None,
+    svg: Path | None,
+    page: Path | None,
+    timeout: float,
+    output: str,
+) -> None:
     """Where a packet goes from SRC to DST, hop by hop, and what happens to it there and why.
 
-    SRC and DST are pods ([NAMESPACE/]NAME), machines of the topology, `outside`, addresses, and for DST svc/[NAMESPACE/]NAME
-    or a DNS name, which is looked up first. A real packet is sent and seen at every interface and rule; the same way is
-    computed from the tables of every machine, and the two are compared. Exit status 0: it arrives, and as computed; 1: it
-    does not, or not as computed.
+    SRC and DST are pods ([NAMESPACE/]NAME), machines of the topology, `outside`, addresses, and for DST
+    svc/[NAMESPACE/]NAME or a DNS name, which is looked up first. A real packet is sent and seen at every interface and
+    rule; the same way is computed from the tables of every machine, and the two are compared. Exit status 0: it
+    arrives, and as computed; 1: it does not, or not as computed.
     """
     from netlab.lab.tracing import Asked, trace
 
     if not target and not url:
         raise click.UsageError("to where? klab trace SRC DST[:PORT], or klab trace SRC --http URL", ctx)
-    wait = (timeout if timeout != 2.0 else 30.0) if live else 0.0  # noqa: PLR2004
+    wait = (timeout if timeout != 2.0 else 30.0) if live else 0.0
     asked = Asked(source, target or "", proto or "", mode or "both", size, not fragment, ipv6, wait, url or "", timeout)
     found = trace(this_lab(ctx), asked)
     if pcap is not None:
@@ -105,11 +127,8 @@ def trace_command(
 
         colour = sys.stdout.isatty()
         for line in tell.report(found, every=every, reply=reply):
-            click.echo(
-                "".join(
-                    click.style(text, **COLOURS.get(style, {})) if colour else text for text, style in line
-                ).rstrip()
-            )  # type: ignore[arg-type]
+            parts = (click.style(text, **COLOURS.get(style, {})) if colour else text for text, style in line)
+            click.echo("".join(parts).rstrip())
     main = found.observed or found.predicted[0]
     arrived = all(one.verdict.kind == "delivered" for one in ([found.observed] if found.observed else found.predicted))
     ctx.exit(0 if arrived and found.difference is None and main is not None and not found.error else 1)

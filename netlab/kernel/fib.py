@@ -55,7 +55,7 @@ def decode_route(reply: nl.Message, names: Mapping[int, str]) -> FibRoute | None
 
 
 def decode_rule(reply: nl.Message) -> PolicyRule:
-    family, dst_len, src_len, tos, table, _, _, action, flags = rt.RTMSG.unpack_from(reply.body)
+    _, dst_len, src_len, tos, table, _, _, action, flags = rt.RTMSG.unpack_from(reply.body)
     found = nl.attributes(reply.body, rt.RTMSG.size)
 
     def number(which: int) -> int:

@@ -1,4 +1,5 @@
-"""Following single packets through a namespace's rules: nftables trace events, and legacy tables' log of traced packets.
+"""Following single packets through a namespace's rules: nftables trace events, and legacy tables' log of traced
+packets.
 
 `skb->nf_trace` is one bit for both worlds: nftables tells on the multicast group NFTRACE which rules a packet with that
 bit met, legacy xtables logs them through whichever logger the namespace has, here nfnetlink_log's group 0. So the only
@@ -63,8 +64,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A rule that a followed packet met. `what`: "rule", "return" or "policy". A legacy table's rule has its `number` in
-    the chain (from 1), an nftables one its `handle`; the other is 0.
+    """A rule that a followed packet met. `what`: "rule", "return" or "policy". A legacy table's rule has its `number`
+    in the chain (from 1), an nftables one its `handle`; the other is 0.
 
     `packet` is the packet from its network header on, as much as the kernel told (legacy: at most 128 bytes; nftables:
     the headers, only with the first event of a packet, whose `id` the others share). `verdict` is nftables' word.

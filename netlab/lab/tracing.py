@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from netlab.api.types import Obj
+from netlab.dataplane.loadbalancers import candidates, leader, vip_addresses
 from netlab.lab import looking
 from netlab.lab.bus import ask
 from netlab.lab.inside import running_pods
@@ -17,9 +18,10 @@ from netlab.sandbox.paths import LabPaths
 from netlab.topology import load
 from netlab.topology.model import Topology
 from netlab.trace import connections
-from netlab.trace.model import Difference, Report, from_obj
+from netlab.trace.model import Difference, Exchanged, Report, from_obj
 
 OUTSIDE = "outside"
+SERVICE_LABEL = "kubernetes.io/service-name"
 DNS_PORT = 53
 PATIENCE = 90.0
 """Seconds that a trace may take besides the waiting that was asked for."""
@@ -29,7 +31,8 @@ SERVICE_PREFIXES = ("svc/", "service/", "services/")
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a user wants. `mode`: "both", "predict" or "observe". `size`: bytes of payload (of a datagram or an echo
-    request). `df`: may not be fragmented. `live`: follow the next real packet for so many seconds, instead of sending."""
+    request). `df`: may not be fragmented. `live`: follow the next real packet for so many seconds, instead of
+    sending."""
 
     source: str
     target: str
@@ -56,10 +59,14 @@ class Scene:
     """Running pods' pinned namespaces by "namespace/name"."""
     places: list[Obj] = field(default_factory=list)
     names: connections.Names = field(default_factory=connections.Names)
+    answers: dict[str, str] = field(default_factory=dict)
+    """Load balancers' addresses → the node that answers ARP for them."""
 
     @classmethod
     def of(cls, paths: LabPaths) -> Scene:
-        services, pods, nodes = looking.objects(paths, ("v1", "services"), ("v1", "pods"), ("v1", "nodes"))
+        services, pods, nodes, slices = looking.objects(
+            paths, ("v1", "services"), ("v1", "pods"), ("v1", "nodes"), ("discovery.k8s.io/v1", "endpointslices")
+        )
         topology = load(paths.topology)
         by_name = {f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod for pod in pods}
         configs = running_pods(paths)
@@ -67,6 +74,7 @@ class Scene:
         on_host = {name: one.node for name, one in configs.items() if one.host_network}
         scene = cls(paths, topology, by_name, services, nodes, netns)
         scene.names = connections.names(services, pods, nodes)
+        scene._fill_answers(slices)
         for group in (topology.hosts, topology.routers):
             for machine in group:
                 for end in topology.attachments(machine.name):
@@ -88,6 +96,15 @@ class Scene:
         add({"name": "switches", "netns": "", "kind": "switches", "node": ""})
         for name, netns in self.netns.items():
             add({"name": name, "netns": netns, "kind": "pod", "node": node_of[name]})
+
+    def _fill_answers(self, slices: Sequence[Obj]) -> None:
+        for service in self.services:
+            for address in vip_addresses(service):
+                named = (service["metadata"]["namespace"], service["metadata"]["name"])
+                mine = [one for one in slices if _slice_of(one) == named]
+                node = leader(address, candidates(service, mine, self.nodes))
+                if node is not None:
+                    self.answers[address] = node
 
     # -- words
 
@@ -132,9 +149,10 @@ class Scene:
         hint = f"did you mean '{close[0]}'? " if close else ""
         there = ", ".join([*self.machines, OUTSIDE])
         raise LabError(
-            f"no machine or running pod '{words}' in lab '{self.paths.name}'; {hint}machines: {there}; a pod is [NAMESPACE/]NAME",
+            f"no machine or running pod '{words}' in lab '{self.paths.name}'; {hint}machines: {there}; "
+            "a pod is [NAMESPACE/]NAME",
             2,
-        )  # noqa: E501
+        )
 
     def service(self, words: str) -> Obj | None:
         """The Service of "svc/NAME", "svc/NAMESPACE/NAME" or a DNS name of one; None: not a Service's."""
@@ -185,6 +203,11 @@ class Scene:
         raise LabError(f"{machine} has no IPv{6 if ipv6 else 4} address", 2)
 
 
+def _slice_of(one: Obj) -> tuple[str, str]:
+    """(namespace, name) of an EndpointSlice's Service."""
+    return one["metadata"]["namespace"], (one["metadata"].get("labels") or {}).get(SERVICE_LABEL, "")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where to: an address, or a DNS name to be looked up first (`names` in the order in which they are asked)."""
@@ -216,14 +239,15 @@ def target(scene: Scene, asked: Asked, source: str) -> Target:
         return _plain(host, port, asked)
     if host == OUTSIDE:
         return _plain(scene.address(scene.outside, asked.ipv6), port, asked)
-    name = host.removeprefix("node/").removeprefix("host/")
-    if name in scene.machines and not host.startswith("pod/"):
-        return _plain(scene.address(name, asked.ipv6), port, asked)
-    pod = host.removeprefix("pod/")
-    if (pod if "/" in pod else f"default/{pod}") in scene.pods:
-        return _to_pod(scene.pods[pod if "/" in pod else f"default/{pod}"], port, asked)
     namespace = source.partition("/")[0] if "/" in source else "default"
     service = scene.service_by_dns(host, namespace)
+    if not (asked.http and service):  # a URL's name is what a program would look up
+        name = host.removeprefix("node/").removeprefix("host/")
+        if name in scene.machines and not host.startswith("pod/"):
+            return _plain(scene.address(name, asked.ipv6), port, asked)
+        pod = host.removeprefix("pod/")
+        if (pod if "/" in pod else f"default/{pod}") in scene.pods:
+            return _to_pod(scene.pods[pod if "/" in pod else f"default/{pod}"], port, asked)
     if "/" in host or (service is None and "." not in host):
         scene.source(host)  # says what there is
     if "/" not in source and source not in [node.name for node in scene.topology.nodes]:
@@ -327,6 +351,7 @@ def request(scene: Scene, asked: Asked) -> Obj:
         "names": {**names.nodes, **names.pods},
         "services": {" ".join(map(str, key)): name for key, name in names.services.items()},
         "lookups": list(to.names), "dns_server": str(scene.topology.cluster.dns_ip).split(",")[0] if to.names else "",
+        "answers": scene.answers,
         "ipv6": asked.ipv6, "live": asked.live, "url": asked.http,
     }  # fmt: skip
     if to.protocol == "udp" and to.port == DNS_PORT:
@@ -366,8 +391,6 @@ def report(scene: Scene, found: Obj) -> Report:
         Difference(**difference) if difference else None,
         {**{key[1]: name for key, name in names.services.items()}, **names.nodes, **names.pods},
         tuple(tuple(one) for one in found["frames"]),
+        tuple(Exchanged(one["time"], one["text"], tuple(one["places"])) for one in found["exchange"]),
         found["error"],
     )
-
-
-_ = Sequence

@@ -118,8 +118,8 @@ def nearest(predicted: Sequence[Trace], observed: Trace) -> Trace | None:
 
 
 def explained(observed: Trace, predicted: Trace) -> Trace:
-    """The observed Trace with what tables said at each hop: routes, neighbours, forwarding entries, which no event tells.
-    Only where sight and rules agree with the prediction; rules keep their own words."""
+    """The observed Trace with what tables said at each hop: routes, neighbours, forwarding entries, which no event
+    tells. Only where sight and rules agree with the prediction; rules keep their own words."""
     predicted = settled(predicted, observed)
     made = []
     for index, hop in enumerate(observed.hops):
@@ -150,7 +150,8 @@ def _joined(predicted: Sequence[Step], observed: Sequence[Step]) -> tuple[Step, 
     if mine != theirs:
         return (*(step for step in predicted if step.kind not in ("rule", "conntrack", "nat")), *observed)
     seen = iter([step for step in observed if step.kind == "conntrack"])
-    result = []
-    for step in predicted:
-        result.append(next(seen, step) if step.kind == "conntrack" and not step.outer else step)
-    return tuple(result)
+
+    def told(step: Step) -> bool:
+        return step.kind == "conntrack" and not step.outer and not step.deciding
+
+    return tuple(next(seen, step) if told(step) else step for step in predicted)

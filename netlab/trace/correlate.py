@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from netlab.trace.model import Flow, Hop, Outer, Step, Trace, Verdict, View, with_changes
-from netlab.trace.packet import ICMP, ICMPV6, PROTOCOL_NAMES, Packet
+from netlab.trace.model import Exchanged, Flow, Hop, Outer, Step, Trace, Verdict, View, with_changes
+from netlab.trace.packet import ICMP, ICMPV6, PROTOCOL_NAMES, TCP, Packet
 from netlab.trace.predict.state import Machine
+from netlab.trace.render import summary
 from netlab.trace.token import AnyToken, Role, Token, decode_ip
 
 
@@ -100,11 +101,22 @@ def _is_copy(sights: Sequence[Sight], index: int, machines: Mapping[str, Machine
     if interface is None:
         return False
     if sight.direction == "out":
-        return bool(_twins(sights, sight, machines)) and not _taken(sights, interface.peer, machines)
+        return _flooded(sights, sight, machines) and not _taken(sights, interface.peer, machines)
     if sight.direction != "other" or interface.master or interface.peer is None:
         return False
     sender = next((s for s in sights if (s.place, s.interface) == interface.peer and s.direction == "out"), None)
-    return sender is None or bool(_twins(sights, sender, machines))
+    return sender is None or _flooded(sights, sender, machines)
+
+
+def _flooded(sights: Sequence[Sight], sight: Sight, machines: Mapping[str, Machine]) -> bool:
+    """Whether a frame left a bridge's port because the bridge did not know where to, or by several ports."""
+    machine = machines[sight.place]
+    interface = machine.interfaces.get(sight.interface)
+    if interface is None or not interface.master:
+        return False
+    ports = {port.name for port in machine.interfaces.values() if port.master == interface.master}
+    known = any(entry.mac == sight.packet.eth_dst and entry.dev in ports for entry in machine.fdb)
+    return not known or bool(_twins(sights, sight, machines))
 
 
 def _twins(sights: Sequence[Sight], sight: Sight, machines: Mapping[str, Machine]) -> list[Sight]:
@@ -129,6 +141,23 @@ def _taken(sights: Sequence[Sight], end: tuple[str, str] | None, machines: Mappi
             interface = machines[one.place].interfaces.get(one.interface)
             return one.direction == "in" or (interface is not None and bool(interface.master))
     return False
+
+
+def exchange(sights: Iterable[Sight], token: Token | AnyToken) -> list[Exchanged]:
+    """Every packet of a whole TCP connection, in the order in which it was first seen, each with all places that saw
+    it."""
+    packets: dict[object, list[Sight]] = {}
+    for sight in sorted(sights, key=lambda one: one.time):
+        inner = sight.packet.innermost
+        if inner.protocol == TCP and token.whole:
+            packets.setdefault((inner.info, inner.flags, inner.payload), []).append(sight)
+    start = min((group[0].time for group in packets.values()), default=0)
+    return [
+        Exchanged(
+            (group[0].time - start) / 1e3, summary(group[0].packet), tuple(dict.fromkeys(one.place for one in group))
+        )
+        for group in packets.values()
+    ]
 
 
 def view(packet: Packet) -> View:

@@ -1,5 +1,5 @@
-"""Reads what a machine is from its network namespace, for the prediction: seven netlink dumps, a visit to /proc, and the
-rules where there are any. Changes nothing."""
+"""Reads what a machine is from its network namespace, for the prediction: seven netlink dumps, a visit to /proc, and
+the rules where there are any. Changes nothing."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ from netlab.kernel import rtnl as rt
 from netlab.kernel.errors import CommandFailed, KernelError
 from netlab.kernel.netns import NetNs
 from netlab.trace.predict.state import Forward, Interface, Listener, Machine, Neighbour, PlaceKind
-from netlab.trace.predict.tables import NftTable, XTable, parse_nft, parse_xtables, with_handles
+from netlab.trace.predict.tables import NftTable, XTable, by_iptables, parse_nft, parse_xtables, with_handles
 
 SWITCHES = "switches"
 """What the lab's own namespace is called: all switches are in it."""
 RTM_GETNSID = 90
 NETNSA_NSID, NETNSA_FD = 1, 3
-SYSCTLS = ("net.ipv4.ip_forward", "net.ipv4.ip_default_ttl", "net.ipv6.conf.all.forwarding", "net.ipv4.conf.all.rp_filter",
-           "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")  # fmt: skip
+SYSCTLS = (
+    "net.ipv4.ip_forward",
+    "net.ipv4.ip_default_ttl",
+    "net.ipv6.conf.all.forwarding",
+    "net.ipv4.conf.all.rp_filter",
+    "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+)
 PER_DEVICE = ("rp_filter", "accept_local")
 LISTEN = "0A"
 TRACE_TABLE = "klab-trace"
-IPTABLES = ("raw", "mangle", "nat", "filter", "security")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +303,7 @@ def _recent() -> Mapping[str, frozenset[str]]:
 
 def _rules(ns: NetNs, legacy: bool, ipv6: bool) -> dict[str, Any]:
     """Both kinds of iptables and nftables' own tables, each asked only where it has any."""
-    program, family = ("ip6tables", 10) if ipv6 else ("iptables", 2)
+    program = "ip6tables" if ipv6 else "iptables"
     xtables: tuple[XTable, ...] = ()
     nft: tuple[NftTable, ...] = ()
     if legacy:
@@ -307,9 +312,11 @@ def _rules(ns: NetNs, legacy: bool, ipv6: bool) -> dict[str, Any]:
     if tables:
         listing = _run(ns, ["nft", "-a", "list", "ruleset"])
         nft = tuple(table for table in parse_nft(listing) if table.name != TRACE_TABLE)
-        if any((number, name) in tables for number in (family,) for name in IPTABLES) and "iptables-nft" in listing:
-            saved = parse_xtables(_run(ns, [f"{program}-nft-save", "-c"], [f"{program}-save", "-c"]), "nft")
-            xtables += with_handles(saved, listing, "ip6" if ipv6 else "ip")
+        mine = "ip6" if ipv6 else "ip"
+        if any(by_iptables(table) and table.family == mine for table in nft) and command.find(f"{program}-nft-save"):
+            saved = parse_xtables(_run(ns, [f"{program}-nft-save", "-c"]), "nft")
+            xtables += with_handles(saved, listing, mine)
+            nft = tuple(table for table in nft if not by_iptables(table))
     return {"xtables": xtables, "nft": nft}
 
 

@@ -18,15 +18,17 @@ StepKind = Literal[
 ]  # fmt: skip
 Direction = Literal["in", "out"]
 VerdictKind = Literal["delivered", "refused", "rejected", "dropped", "lost"]
-"""`delivered` to a socket; `refused` by a machine without one (a reset, port unreachable); `rejected` with an ICMP error
-on the way; `dropped` by a rule or an entry, or for the lack of one; `lost`: not seen any more, nobody says why."""
+"""`delivered` to a socket; `refused` by a machine without one (a reset, port unreachable); `rejected` with an ICMP
+error on the way; `dropped` by a rule or an entry, or for the lack of one; `lost`: not seen any more, nobody says
+why."""
 Source = Literal["predicted", "observed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What is asked: from a place (see `places`), to an address. `size`: bytes of payload. Ports are 0 where the protocol
-    has none, `sport` also where the kernel is to choose. `df`: may not be fragmented, as the kernel's TCP asks."""
+    """What is asked: from a place (see `places`), to an address. `size`: bytes of payload. Ports are 0 where the
+    protocol has none, `sport` also where the kernel is to choose. `df`: may not be fragmented, as the kernel's TCP
+    asks."""
 
     source: str
     src: str
@@ -91,9 +93,9 @@ def host_port(address: str, port: int | None) -> str:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing that happened. `where` identifies a rule ("iptables nat KUBE-SERVICES 3", "nft ip kube-proxy services
-    handle 12"), `text` prints it or says it in words. `counter`: its packets and bytes. `owner`: the Service, pod or node
-    that it is there for. `deciding`: it changed or ended the packet's way, rather than only leading on. `outer`: it met the
-    packet's encapsulation, not the packet."""
+    handle 12"), `text` prints it or says it in words. `counter`: its packets and bytes. `owner`: the Service, pod or
+    node that it is there for. `deciding`: it changed or ended the packet's way, rather than only leading on. `outer`:
+    it met the packet's encapsulation, not the packet."""
 
     kind: StepKind
     text: str
@@ -137,8 +139,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One packet's way. `share`: the part of all such flows that go this way (1 where nothing is random). `reply`: the way
-    of the answer. `dns`: the way of the look-up before. `notes`: what a reader should know, one sentence each."""
+    """One packet's way. `share`: the part of all such flows that go this way (1 where nothing is random). `reply`: the
+    way of the answer. `dns`: the way of the look-up before. `notes`: what a reader should know, one sentence each."""
 
     flow: Flow
     hops: tuple[Hop, ...]
@@ -241,6 +243,16 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchanged:
+    """One packet of a whole connection: `time` in µs since its first, in one line as its sender sent it, and the places
+    that saw it, in order."""
+
+    time: float
+    text: str
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that `klab trace` tells: every predicted way (one for each endpoint that may be chosen), what was observed,
     and where they part. `frames` are (place, interface, direction, time in ns, base64 of the frame)."""
@@ -250,4 +262,6 @@ class Report:
     difference: Difference | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     frames: tuple[tuple[str, str, str, int, str], ...] = ()
+    exchange: tuple[Exchanged, ...] = ()
+    """Of a whole request: every packet of the connection."""
     error: str = ""

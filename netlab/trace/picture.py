@@ -28,15 +28,22 @@ def svg(found: Report) -> str:
     for kind, trace in traces:
         y = _draw(trace, kind, x, y, body)
     width, height = LEFT * 2 + COLUMN * len(places) + 160, y + 30
-    heads = [
-        f'<text class="place" x="{x[p]}" y="30">{escape(p)}</text><line class="line" x1="{x[p]}" x2="{x[p]}" y1="40" y2="{height - 20}"/>'
-        for p in places
-    ]  # noqa: E501
-    marker = '<defs><marker id="a" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L10 5L0 10z" fill="#2166ac"/></marker></defs>'  # noqa: E501
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-        f'<style>{_STYLE}</style><rect width="100%" height="100%" fill="#fff"/>{marker}{"".join(heads)}{"".join(body)}</svg>\n'
-    )
+    heads = "".join(_head(place, x[place], height) for place in places)
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    paper = '<rect width="100%" height="100%" fill="#fff"/>'
+    body = [f"<style>{_STYLE}</style>", paper, _MARKER, heads, *body]
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(body)}</svg>\n'
+
+
+_MARKER = (
+    '<defs><marker id="a" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path d="M0 0L10 5L0 10z" fill="#2166ac"/></marker></defs>'
+)
+
+
+def _head(place: str, x: int, height: int) -> str:
+    line = f'<line class="line" x1="{x}" x2="{x}" y1="40" y2="{height - 20}"/>'
+    return f'<text class="place" x="{x}" y="30">{escape(place)}</text>{line}'
 
 
 def html(found: Report, title: str) -> str:
@@ -44,10 +51,9 @@ def html(found: Report, title: str) -> str:
     difference = str(found.difference) if found.difference else "prediction and observation are the same"
     if found.observed is None:
         difference = "computed only"
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
-        f'<body style="font:14px system-ui;margin:2em"><h1>{escape(title)}</h1><p>{escape(difference)}</p>{svg(found)}</body></html>\n'
-    )
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
+    body = f'<body style="font:14px system-ui;margin:2em"><h1>{escape(title)}</h1><p>{escape(difference)}</p>'
+    return f"{head}{body}{svg(found)}</body></html>\n"
 
 
 def _traces(found: Report) -> list[tuple[str, Trace]]:

@@ -24,7 +24,8 @@ IPV6_MTU_DISCOVER = 23
 
 @dataclass(slots=True)
 class Probe:
-    """A packet that is ready. `sport` is 0 for ICMP. `error`: errno of what the kernel said when it was sent, or since."""
+    """A packet that is ready. `sport` is 0 for ICMP. `error`: errno of what the kernel said when it was sent, or
+    since."""
 
     sock: socket.socket
     token: Token

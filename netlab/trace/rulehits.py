@@ -37,7 +37,13 @@ class Event:
     packet: bytes
 
 
-def met(place: str, events: Sequence[Event], machine: Machine, token: Token | AnyToken, asked: Sequence[tuple[object, ...]]) -> Iterator[Met]:  # fmt: skip
+def met(
+    place: str,
+    events: Sequence[Event],
+    machine: Machine,
+    token: Token | AnyToken,
+    asked: Sequence[tuple[object, ...]],
+) -> Iterator[Met]:
     """The rules of one place in order, each with the packet it belongs to."""
     running: dict[int, tuple[Role | None, str, Event]] = {}
     switched: dict[Role, _Bridging] = {}
@@ -52,9 +58,9 @@ def met(place: str, events: Sequence[Event], machine: Machine, token: Token | An
         step = _step(event, machine)
         if role is None or step is None or not hook:
             continue
-        if sent.setdefault(role, first.packet[4:6]) != first.packet[4:6] and first.packet[0] >> 4 == 4:  # noqa: PLR2004
+        if sent.setdefault(role, first.packet[4:6]) != first.packet[4:6] and first.packet[0] >> 4 == 4:
             continue  # IPv4's identification is another: sent again
-        bridging = switched.setdefault(role, _Bridging())
+        bridging = switched.setdefault(role, _Bridging(machine))
         if bridging.is_copy(hook, first, step):
             continue
         yield Met(place, role, hook, first.indev, first.outdev, step, bridging.on)
@@ -86,6 +92,7 @@ class _Bridging:
     """Whether a packet is being switched by a bridge (br_netfilter), and what it met there: of a flooded one each copy
     meets the same rules again."""
 
+    machine: Machine
     on: bool = False
     met: set[tuple[str, str]] = field(default_factory=set)
 
@@ -94,7 +101,8 @@ class _Bridging:
             self.on, self.met = False, set()
             return False
         if hook == "forward":
-            self.on = bool(event.indev) and event.indev == event.outdev
+            device = self.machine.interfaces.get(event.indev)
+            self.on = event.indev == event.outdev and device is not None and device.kind == "bridge"
         if not self.on:
             return False
         known = (hook, step.where) in self.met

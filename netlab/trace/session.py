@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import sys
 import time
 import traceback
@@ -23,18 +22,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from netlab.api.types import Obj
-from netlab.kernel.capture import SO_TIMESTAMPNS
 from netlab.kernel.errors import KernelError
 from netlab.trace import dnsquery, model, rulehits
 from netlab.trace.compare import compare, explained, nearest
-from netlab.trace.correlate import Met, Seen, Sight, observed, sort
+from netlab.trace.correlate import Met, Seen, Sight, exchange, observed, sort
 from netlab.trace.gather import Gathered, Place
-from netlab.trace.model import Flow, Hop, Step, Trace, Verdict
+from netlab.trace.model import Exchanged, Flow, Hop, Step, Trace, Verdict
 from netlab.trace.predict import Uninterpretable, World, predict
 from netlab.trace.predict.context import Oracle
 from netlab.trace.predict.route import lookup, source_address
 from netlab.trace.predict.state import Machine
 from netlab.trace.probe import Probe, prepare
+from netlab.trace.stamps import Stamps
 from netlab.trace.token import AnyToken, is_first, token_of
 from netlab.trace.watch import Watch
 
@@ -54,7 +53,7 @@ class TraceError(RuntimeError):
     """The trace cannot be made; one sentence for the user."""
 
 
-class DnsLost(TraceError):
+class DnsLost(TraceError):  # noqa: N818 — an answer as much as an error
     """The look-up before got no answer; `made` is its trace."""
 
     def __init__(self, made: Made, name: str) -> None:
@@ -79,6 +78,8 @@ class Request:
     df: bool = True
     names: Mapping[str, str] | None = None
     services: Mapping[str, str] | None = None
+    answers: Mapping[str, str] | None = None
+    """Load balancers' addresses → the node that answers ARP for them."""
     answer: float = ANSWER
     lookups: tuple[str, ...] = ()
     dns_server: str = ""
@@ -102,6 +103,7 @@ class Made:
     frames: tuple[tuple[str, str, str, int, str], ...] = ()
     problem: str = ""
     payload: bytes = b""
+    exchange: tuple[Exchanged, ...] = ()
 
 
 class _First:
@@ -125,25 +127,24 @@ def run(request: Request, gathered: Gathered | None = None) -> Obj:
 class _Session:
     def __init__(self, request: Request, gathered: Gathered) -> None:
         self.request, self.gathered = request, gathered
-        self.stamp: socket.socket | None = None
+        self.stamps: Stamps | None = None
         names, services = request.names or {}, request.services or {}
         self.world = World(
             gathered,
             lambda address: names.get(address, ""),
             lambda protocol, address, port: services.get(f"{protocol} {address} {port}", ""),
+            request.answers or {},
         )
 
     def run(self) -> Obj:
         if self.request.mode != "predict":
-            # Kernel timestamps begin a while after the first socket asked for them: ask now.
-            self.stamp = self.gathered.namespace(self.request.source).socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.stamp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            self.stamps = Stamps(self.gathered.namespace(self.request.source))
         try:
             dns = self._look_up() if self.request.lookups else None
             return _report(self._one(), dns)
         finally:
-            if self.stamp is not None:
-                self.stamp.close()
+            if self.stamps is not None:
+                self.stamps.close()
 
     def _look_up(self) -> Made:
         """The traced query that gave the address, which the request then has. TraceError where there is none."""
@@ -151,12 +152,8 @@ class _Session:
         if request.mode == "predict":
             if not request.dst:
                 raise TraceError(f"{request.lookups[-1]} is no Service's name: only a real query can tell its address")
-            return _Session(
-                replace(
-                    request, dst=request.dns_server, dport=53, protocol="udp", lookups=(), question=request.lookups[0]
-                ),
-                self.gathered,
-            )._one()  # noqa: E501
+            asked = replace(request, dst=request.dns_server, dport=53, protocol="udp", lookups=())
+            return self._another(replace(asked, question=request.lookups[0]))
         for name in request.lookups:
             asked = replace(
                 request,
@@ -168,8 +165,8 @@ class _Session:
                 url="",
                 live=0.0,
                 mode="both",
-            )  # noqa: E501
-            made = _Session(asked, self.gathered)._one()
+            )
+            made = self._another(asked)
             if not made.payload:
                 raise DnsLost(made, name)
             found = dnsquery.answer(made.payload)
@@ -178,6 +175,11 @@ class _Session:
                 self.request = replace(request, dst=found.addresses[0])
                 return replace(made, problem="")
         raise TraceError(f"DNS: {request.lookups[0]}: {code} (asked {request.dns_server})")
+
+    def _another(self, request: Request) -> Made:
+        session = _Session(request, self.gathered)
+        session.stamps = self.stamps
+        return session._one()
 
     def _one(self) -> Made:
         request = self.request
@@ -241,6 +243,8 @@ class _Session:
         watch = Watch(self.gathered, probe.token)
         try:
             watch.open(*self._where(ways, flow))
+            if self.stamps is not None:
+                self.stamps.await_on()
             probe.send()
             self._wait(watch, probe, ways)
             if self.request.url:
@@ -260,7 +264,8 @@ class _Session:
         if self.request.mode == "observe":
             return Made((), None, found, _frames(watch), problem, payload)
         mine = nearest(ways, found)
-        return Made(ways, mine, found, _frames(watch), problem, payload)
+        packets = tuple(exchange(watch.sights, watch.token)) if self.request.url else ()
+        return Made(ways, mine, found, _frames(watch), problem, payload, packets)
 
     def _live(self, flow: Flow) -> Made:
         """The next real packet of the flow that leaves the source."""
@@ -269,6 +274,8 @@ class _Session:
         watch = Watch(self.gathered, AnyToken(flow.protocol, frozenset(ports), ":" in flow.dst))
         try:
             watch.open(*self._where(ways, flow))
+            if self.stamps is not None:
+                self.stamps.await_on()
             first = self._next(watch, flow)
             inner = first.packet.innermost
             watch.token = token_of(inner, flow.protocol)
@@ -537,6 +544,7 @@ def _report(made: Made, dns: Made | None) -> Obj:
         "predicted": [model.to_obj(one) for one in ways],
         "observed": model.to_obj(found) if found else None,
         "difference": asdict(difference) if difference else None,
+        "exchange": [asdict(one) for one in made.exchange],
         "frames": [*(dns.frames if dns else ()), *made.frames],
         "error": made.problem,
     }
@@ -550,7 +558,7 @@ def _alone() -> Any:
         directory / "trace.lock" if directory.is_dir() else "/tmp/klab-trace.lock",
         os.O_CREAT | os.O_RDWR | os.O_CLOEXEC,
         0o600,
-    )  # noqa: S108, E501
+    )
     try:
         end = time.monotonic() + 30.0
         while True:

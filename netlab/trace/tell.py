@@ -26,6 +26,15 @@ def report(found: Report, *, every: bool = False, reply: bool = True) -> Iterato
             if number:
                 yield ()
             yield from _whole(one, found.names, every=every, reply=reply)
+    if found.exchange:
+        yield ()
+        yield (("the whole connection", "head"),)
+        for sent in found.exchange:
+            yield (
+                (f"    {sent.time:7.0f} µs  ", "dim"),
+                (sent.text, "packet"),
+                (f"   {' ▸ '.join(sent.places)}", "dim"),
+            )
     yield ()
     yield from _comparison(found)
 

@@ -25,8 +25,8 @@ Role = Literal["request", "reply", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`value`: 32 bits of TCP's first sequence number, or of the payload's beginning. `dns`: the payload is a DNS query,
-    whose first 16 bits its answer keeps."""
+    """`value`: 32 bits of TCP's first sequence number, or of the payload's beginning. `dns`: the payload is a DNS
+    query, whose first 16 bits its answer keeps."""
 
     protocol: str
     value: int
@@ -45,7 +45,8 @@ class Token:
         return (self.value + 1) & 0xFFFFFFFF
 
     def marks(self) -> tuple[tuple[int, int, bytes], ...]:
-        """(IP protocol, offset behind the transport header's start, bytes) of requests and answers, for a trace table."""
+        """(IP protocol, offset behind the transport header's start, bytes) of requests and answers, for a trace
+        table."""
         number = NUMBERS[self.protocol]
         if self.protocol == "tcp":
             return (number, 4, self.raw), (number, 8, struct.pack("!I", self.next))

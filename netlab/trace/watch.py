@@ -46,6 +46,7 @@ class Watch:
         program = self.token.bpf()
         for place in places:
             with suppress(KernelError):  # a pod that ended since
+                nftrace.leftover(self.gathered.namespace(place))
                 sight = capture(self.gathered.namespace(place), expression=program, buffer=BUFFER)
                 self._captures[sight.fileno()] = (place, sight)
                 self._poll.register(sight.fileno(), select.EPOLLIN)
@@ -53,7 +54,6 @@ class Watch:
         family = 10 if self.token.ipv6 else 2
         for place in filtered:
             ns = self.gathered.namespace(place)
-            nftrace.leftover(ns)
             tracer = nftrace.Tracer(ns)
             try:
                 tracer.arm(marks, legacy=(family,))
@@ -99,8 +99,10 @@ class Watch:
         nobody waits for them."""
         for tracer in self._tracers.values():
             tracer.give_back()
-        captures = [sight for _, sight in self._captures.values()]
-        for held in (*captures, *self._tracers.values(), *self._events.values()):
-            threading.Thread(target=held.close, name="closing").start()
+        captures = [sight.close for _, sight in self._captures.values()]
+        tracers = [tracer.close for tracer in self._tracers.values()]
+        streams = [stream.close for stream in self._events.values()]
+        for close in (*captures, *tracers, *streams):
+            threading.Thread(target=close, name="closing").start()
         self._poll.close()
         self._tracers, self._events, self._captures = {}, {}, {}

@@ -6,8 +6,8 @@ interface, `enumerate` takes every branch of what is random. A rule that cannot 
 it, never a guess. Nothing here reads the kernel: the states come from `netlab.trace.gather`, or from a test.
 """
 
+from netlab.dataplane.explain.model import Uninterpretable
 from netlab.trace.predict.branches import predict
 from netlab.trace.predict.state import Interface, Machine, World
-from netlab.dataplane.explain.model import Uninterpretable
 
 __all__ = ["Interface", "Machine", "Uninterpretable", "World", "predict"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from netlab.dataplane.explain.ipvs import SCHEDULES, CountedServer
 from netlab.dataplane.ipvs.model import Frontend, host_port
 from netlab.trace.model import Step
+from netlab.trace.predict import endings
 from netlab.trace.predict.packet import Pkt
 from netlab.trace.predict.state import Machine
 
@@ -24,8 +25,6 @@ def server_for(machine: Machine, packet: Pkt) -> CountedServer | None:
 
 def balance(walk: Walk, machine: Machine, server: object, packet: Pkt, tracked: Tracked) -> Pkt:
     """The packet with its new destination; Ended where the server has nobody."""
-    from netlab.trace.predict.walk import Ended
-
     assert isinstance(server, CountedServer)  # noqa: S101
     frontend = server.server.frontend
     service = walk.world.service(packet.protocol, frontend.address, frontend.port)
@@ -34,9 +33,7 @@ def balance(walk: Walk, machine: Machine, server: object, packet: Pkt, tracked: 
     how = SCHEDULES.get(server.server.scheduler, f"scheduler {server.server.scheduler}")
     walk.steps.append(Step("nat", f"IPVS {server.server}: {how}", f"ipvs {frontend}", counter, service, True))
     if not used:
-        raise Ended("rejected", machine.name, f"IPVS: {frontend} has no real server",
-                    f"the Service {service} has no ready endpoint",
-                    "do its selector's labels match pods, and are they Ready?")  # fmt: skip
+        raise endings.no_real_server(machine.name, frontend, service)
     options = [(host_port(real.server.address, real.server.port), float(real.server.weight)) for real in used]
     chosen = used[walk.oracle.choose(f"ipvs {frontend}", options) if len(options) > 1 else 0].server
     owner = walk.world.name(chosen.address)

@@ -1,4 +1,5 @@
-"""Every way that a packet may take where something is random: the walk is repeated, each time with other choices. PURE."""
+"""Every way that a packet may take where something is random: the walk is repeated, each time with other choices.
+PURE."""
 
 from __future__ import annotations
 

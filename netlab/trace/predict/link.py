@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from netlab.trace.model import StepKind
+from netlab.trace.predict import endings
 from netlab.trace.predict.state import Interface, Machine, World
 
 MOST = 4096
@@ -30,9 +31,7 @@ class Link:
         return any(entry.local and entry.mac == mac and entry.dev in ports for entry in self.machine.fdb)
 
     def port_for(self, bridge: Interface, mac: str, came: Interface | None = None) -> Interface:
-        """The port by the forwarding table, or by flooding the one behind which the MAC is. Raises `walk.Ended`."""
-        from netlab.trace.predict.walk import Ended
-
+        """The port by the forwarding table, or by flooding the one behind which the MAC is. Raises `endings.Ended`."""
         ports = {port.name: port for port in self._ports(bridge)}
         found = next((ports[e.dev] for e in self.machine.fdb if e.mac == mac and e.dev in ports and not e.local), None)
         if found is not None:
@@ -40,15 +39,10 @@ class Link:
         else:
             found = next((port for port in ports.values() if self._behind(port, mac)), None)
             if found is None:
-                raise Ended("dropped", self.machine.name, f"nobody behind {bridge.name} has the MAC {mac}",
-                            "the frame is flooded to every port and nobody takes it: the cable of who has it is cut, or it is "
-                            "down, or the sender's neighbour entry is wrong or outdated",
-                            "is the other machine's link up? If so: delete the entry at the sender, ip neigh del")  # fmt: skip
+                raise endings.nobody_behind(self.machine.name, bridge.name, mac)
             self.teller.say("fdb", f"{mac} is in no forwarding entry of {bridge.name}: flooded, {found.name} has it")
         if came is not None and found.name == came.name and not came.hairpin:
-            raise Ended("dropped", self.machine.name, f"it would leave by {found.name}, where it came in, and hairpin mode is off",
-                        "a pod calls itself through its Service, and the bridge's port does not send back",
-                        f"bridge link set dev {found.name} hairpin on")  # fmt: skip
+            raise endings.hairpin_off(self.machine.name, found.name)
         return found
 
     def _ports(self, bridge: Interface) -> list[Interface]:
@@ -85,8 +79,9 @@ def segment(world: World, machine: Machine, device: Interface) -> Iterator[tuple
 
 
 def segment_owner(world: World, machine: Machine, device: Interface, ip: str) -> str | None:
-    """The MAC of whoever answers ARP or NDP for `ip` on the device's segment: Linux answers for any of its addresses."""
+    """The MAC of whoever answers ARP or NDP for `ip` on the device's segment: Linux answers for any of its
+    addresses."""
     for there, interface in segment(world, machine, device):
-        if there.is_local(ip):
+        if there.is_local(ip) or world.answers.get(ip) == there.name:
             return interface.mac
     return None

@@ -72,8 +72,9 @@ class Tuple:
 
 @dataclass(slots=True)
 class Connection:
-    """What a machine's conntrack keeps: the tuple of the first packet, and the one its answers will have. `dnat`/`snat`:
-    whether that manipulation has been decided (it is once for a connection); `…_done`: whether it changed anything."""
+    """What a machine's conntrack keeps: the tuple of the first packet, and the one its answers will have.
+    `dnat`/`snat`: whether that manipulation has been decided (it is once for a connection); `…_done`: whether it
+    changed anything."""
 
     protocol: str
     original: Tuple

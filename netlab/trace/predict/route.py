@@ -22,7 +22,8 @@ DEFAULT_RULES = (PolicyRule(0, "table", 255), PolicyRule(32766, "table", 254), P
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`kind`: "local", "unicast", "broadcast", …, or "" where no route matches. `via` "" for a neighbour on the link."""
+    """`kind`: "local", "unicast", "broadcast", …, or "" where no route matches. `via` "" for a neighbour on the
+    link."""
 
     kind: str
     dev: str = ""

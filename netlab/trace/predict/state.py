@@ -19,7 +19,8 @@ PlaceKind = Literal["node", "host", "router", "pod", "switches"]
 class Interface:
     """A device. `peer`: a veth's other end as (machine, interface), None where it has none or it is not known.
 
-    `mtu` in bytes; `carrier`: whether its other end is up too; `addresses` are (address, prefix length, scope number)."""
+    `mtu` in bytes; `carrier`: whether its other end is up too; `addresses` are (address, prefix length, scope
+    number)."""
 
     name: str
     index: int
@@ -103,6 +104,8 @@ class World:
     machines: Mapping[str, Machine]
     name: Callable[[str], str] = lambda address: ""
     service: Callable[[str, str, int], str] = lambda protocol, address, port: ""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """Addresses for which a program of a machine answers ARP and NDP, though they are nobody's (load balancers')."""
 
 
 def machines(found: Iterable[Machine]) -> Mapping[str, Machine]:

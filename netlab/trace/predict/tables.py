@@ -26,7 +26,8 @@ _CHAIN = re.compile(r":(\S+) (\S+)(?: \[\d+:\d+\])?")
 
 @dataclass(frozen=True, slots=True)
 class XRule:
-    """A rule of an xtables chain. `rule` None: not understood, for the reason `problem`. `number` from 1 in its chain."""
+    """A rule of an xtables chain. `rule` None: not understood, for the reason `problem`. `number` from 1 in its
+    chain."""
 
     chain: str
     number: int
@@ -84,8 +85,8 @@ def _xrule(line: str, chains: dict[str, list[XRule]]) -> None:
 
 
 def with_handles(tables: Sequence[XTable], listing: str, family: str) -> tuple[XTable, ...]:
-    """Tables of iptables-nft with the handles by which the kernel's trace names their rules, from `nft -a list ruleset`:
-    the same rules in the same order."""
+    """Tables of iptables-nft with the handles by which the kernel's trace names their rules, from `nft -a list
+    ruleset`: the same rules in the same order."""
     found: dict[tuple[str, str], list[int]] = {}
     table = chain = ""
     for raw in listing.splitlines():
@@ -149,8 +150,8 @@ class NChain:
 
 @dataclass(frozen=True, slots=True)
 class NftTable:
-    """One table of a family (ip, ip6, inet). `state` has its sets and maps with their elements; `remembered` the members
-    of sets that forget (session affinity), by set."""
+    """One table of a family (ip, ip6, inet). `state` has its sets and maps with their elements; `remembered` the
+    members of sets that forget (session affinity), by set."""
 
     family: str
     name: str
@@ -163,24 +164,30 @@ class NftTable:
 
 
 def parse_nft(text: str) -> tuple[NftTable, ...]:
-    """`nft -a list ruleset` text. Tables that iptables-nft manages are left out: `parse_xtables` has them."""
+    """`nft -a list ruleset` text."""
     tables: list[NftTable] = []
-    managed = set[str]()
     block: list[str] = []
     for raw in text.splitlines():
-        if raw.startswith("# Warning: table ") and "iptables-nft" in raw:
-            managed.add(" ".join(raw.split()[3:5]))
-            continue
         if raw.startswith("table "):
             block = [raw]
         elif block:
             block.append(raw)
         if raw == "}" and block:
             words = block[0].split()
-            if f"{words[1]} {words[2]}" not in managed and words[1] in ("ip", "ip6", "inet"):
+            if words[1] in ("ip", "ip6", "inet"):
                 tables.append(_table(words[1], words[2], block[1:-1]))
             block = []
     return tuple(tables)
+
+
+IPTABLES = ("raw", "mangle", "nat", "filter", "security")
+BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
+
+
+def by_iptables(table: NftTable) -> bool:
+    """Whether iptables-nft wrote the table: by its name, and the names of its base chains."""
+    hooked = {chain.name for chain in table.chains.values() if chain.hook}
+    return table.family in ("ip", "ip6") and table.name in IPTABLES and hooked <= BUILT_IN
 
 
 def _table(family: str, name: str, lines: list[str]) -> NftTable:

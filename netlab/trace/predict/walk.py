@@ -1,5 +1,5 @@
-"""Leads one packet from interface to interface, as Linux does: IP input, forwarding and output, bridges with and without
-br_netfilter, VXLAN, veth pairs, loopback. PURE.
+"""Leads one packet from interface to interface, as Linux does: IP input, forwarding and output, bridges with and
+without br_netfilter, VXLAN, veth pairs, loopback. PURE.
 
 A walk follows one way; what is random is asked of an oracle (see `branches`). Each hop is a sight that a packet socket
 on that interface would have. What happened since the sight before is the hop's steps; what happened behind the last
@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from netlab.trace.model import Flow, Hop, Step, StepKind, Trace, Verdict, VerdictKind, with_changes
-from netlab.trace.predict import hooks
+from netlab.trace.model import Flow, Hop, Step, StepKind, Trace, Verdict, with_changes
+from netlab.trace.predict import endings, hooks
 from netlab.trace.predict.context import Context, CtState, Hook, Oracle
+from netlab.trace.predict.endings import Ended
 from netlab.trace.predict.link import Link, segment_owner
 from netlab.trace.predict.packet import HEADERS, VXLAN_OVERHEAD, Connection, Pkt
 from netlab.trace.predict.route import Found, device_address, lookup
@@ -29,14 +30,6 @@ SLACK = 4
 
 SOME_PORT = -1
 """A VXLAN packet's source port, which the kernel takes from a hash of what it carries: no other packet has it."""
-
-
-class Ended(Exception):  # noqa: N818
-    """The packet's way is over."""
-
-    def __init__(self, kind: VerdictKind, place: str, text: str, cause: str = "", remedy: str = "") -> None:
-        super().__init__(text)
-        self.kind, self.place, self.text, self.cause, self.remedy = kind, place, text, cause, remedy
 
 
 @dataclass(slots=True)
@@ -107,7 +100,7 @@ class Walk:
         optional: bool = False,
     ) -> None:
         if len(self.hops) >= MOST_HOPS:
-            raise Ended("dropped", machine.name, "it goes round in a circle", "routes of several machines form a loop")
+            raise endings.circle(machine.name)
         view = packet.view(macs)
         hop = Hop(machine.name, interface, direction, view, steps=tuple(self.steps), optional=optional)  # type: ignore[arg-type]
         self.hops.append(hop)
@@ -144,21 +137,13 @@ class Walk:
         result = hooks.run(context, packet, masquerade_as=source, between=between)
         self.steps += [replace(step, outer=packet.inner is not None) for step in result.steps]
         if result.verdict != "accept":
-            self._refused_by_rule(machine, hook, result)
+            raise endings.by_rule(machine.name, hook, result.steps, result.verdict, result.reason)
         if hook in ("postrouting", "input") and between[1] == 1000 and not tracked.connection.confirmed:
             tracked.connection.confirmed = True
             if packet.inner is None and (tracked.connection.dnat_done or tracked.connection.snat_done):
                 self.say("conntrack", f"{tracked.connection}")
             self.known.setdefault(machine.name, []).append(tracked.connection)
         return result.packet
-
-    def _refused_by_rule(self, machine: Machine, hook: Hook, result: hooks.HookResult) -> None:
-        rule = next((step for step in reversed(result.steps) if step.kind == "rule"), None)
-        words = f"{rule.where}: {rule.text}" if rule else "a rule"
-        kind: VerdictKind = "rejected" if result.verdict == "reject" else "dropped"
-        done = f"rejected with {result.reason or 'an ICMP error'}" if kind == "rejected" else "dropped"
-        cause, remedy = rule_cause(rule)
-        raise Ended(kind, machine.name, f"{done} in {hook} by {words}", cause, remedy)
 
     def _owner(self, address: str, port: int) -> str:
         return self.world.name(address)
@@ -169,9 +154,7 @@ class Walk:
         """A packet of the machine's own."""
         found = self._route(machine, packet, "lo")
         if found.kind not in ("unicast", "local"):
-            raise Ended(
-                "dropped", machine.name, f"{machine.name} has no way to {packet.dst}: {found.text}", *no_route(found)
-            )
+            raise endings.no_way(machine.name, packet.dst, found, "dropped")
         tracked = self._track(machine, packet)
         outdev = "lo" if found.kind == "local" else found.dev
         after = self._hook(machine, "output", packet, tracked, outdev=outdev, between=(-1000, -98))
@@ -195,8 +178,7 @@ class Walk:
         if after.dst != before.dst:
             found = self._route(machine, after, "lo")
             if found.kind not in ("unicast", "local"):
-                text = f"{machine.name} has no way to {after.dst}: {found.text}"
-                raise Ended("dropped", machine.name, text, *no_route(found))
+                raise endings.no_way(machine.name, after.dst, found, "dropped")
         return after, tracked, found
 
     def _route(self, machine: Machine, packet: Pkt, iif: str) -> Found:
@@ -215,8 +197,7 @@ class Walk:
             return
         device = machine.interfaces.get(found.dev)
         if device is None or not device.up:
-            raise Ended("dropped", machine.name, f"{found.dev or 'the device'} of {machine.name} is down",
-                        "the interface was taken down", f"ip link set {found.dev} up")  # fmt: skip
+            raise endings.down(machine.name, found.dev)
         near = found.via or packet.dst
         packet = self._hook(machine, "postrouting", packet, tracked, outdev=device.name, near=near)
         if packet.length > device.mtu:
@@ -227,10 +208,7 @@ class Walk:
     def _too_big(self, machine: Machine, packet: Pkt, device: Interface, *, own: bool) -> Pkt:
         words = f"{packet.length} bytes do not fit the MTU {device.mtu} of {device.name}"
         if packet.df or packet.ipv6:
-            kind: VerdictKind = "dropped" if own else "rejected"
-            raise Ended(kind, machine.name, f"{words}: {'message too long' if own else 'ICMP fragmentation needed'}",
-                        "the packet is bigger than the path allows and may not be fragmented",
-                        f"send less, or raise the MTU of {device.name}")  # fmt: skip
+            raise endings.too_big(machine.name, words, device.name, own=own)
         self.say("mtu", f"{words}: it leaves in fragments, and the first is followed", deciding=True)
         return replace(packet, length=device.mtu)
 
@@ -243,14 +221,7 @@ class Walk:
                 return entry.mac
         owner = None if device.kind == "vxlan" else segment_owner(self.world, machine, device, ip)
         if owner is None:
-            what = "NDP" if ":" in ip else "ARP"
-            cause = f"there is no neighbour entry for {ip}" + (
-                "" if device.kind == "vxlan" else f", and nobody answers {what}"
-            )
-            remedy = f"is the machine with {ip} up, and its cable in? (ip neigh show dev {device.name})"
-            if device.kind == "vxlan":
-                remedy = f"flanneld writes one for each node; by hand: ip neigh replace {ip} lladdr <its VTEP's MAC> dev {device.name}"
-            raise Ended("dropped", machine.name, f"no neighbour entry for {ip} on {device.name}", cause, remedy)
+            raise endings.no_neighbour(machine.name, device, ip)
         self.say("neighbour", f"{ip} answers {'NDP' if ':' in ip else 'ARP'} with {owner} on {device.name}")
         return owner
 
@@ -259,8 +230,7 @@ class Walk:
     def _transmit(self, machine: Machine, device: Interface, packet: Pkt, macs: tuple[str, str]) -> None:
         """dev_queue_xmit: seen on the device, then to wherever it leads."""
         if not device.carrier:
-            raise Ended("dropped", machine.name, f"{device.name} of {machine.name} has no carrier",
-                        "the cable is cut, or the other end is down", f"put it back: ip link set {device.name} up, at both ends")  # fmt: skip
+            raise endings.no_carrier(machine.name, device.name)
         self._sight(machine, device.name, "out", packet, macs)
         if device.kind == "vxlan":
             self._encapsulate(machine, device, packet, macs)
@@ -279,31 +249,24 @@ class Walk:
         machine = self.world.machines[name]
         other = machine.interfaces[interface]
         if packet.length > other.mtu + SLACK:
-            raise Ended("dropped", name, f"{packet.length} bytes are more than {interface} of {name} takes (MTU {other.mtu})",
-                        "the two ends of a link have different MTUs: a black hole, for nobody is told",
-                        f"give both ends the same MTU: ip link set {interface} mtu …")  # fmt: skip
+            raise endings.link_mtu(name, packet.length, other)
         self._receive(machine, other, packet, macs)
 
     def _leave_port(self, machine: Machine, port: Interface, packet: Pkt, macs: tuple[str, str]) -> None:
         """Out of a bridge's port."""
         if packet.length > port.mtu + SLACK:
-            raise Ended("dropped", machine.name, f"{packet.length} bytes are more than the bridge's port {port.name} takes (MTU {port.mtu})",
-                        "a bridge drops frames that are too long without a word: a black hole",
-                        f"give all links of the segment the same MTU: ip link set {port.name} mtu …")  # fmt: skip
+            raise endings.port_mtu(machine.name, packet.length, port)
         self._transmit(machine, port, packet, macs)
 
     def _receive(self, machine: Machine, device: Interface, packet: Pkt, macs: tuple[str, str]) -> None:
         if not device.up:
-            raise Ended("dropped", machine.name, f"{device.name} of {machine.name} is down",
-                        "the interface was taken down", f"ip link set {device.name} up")  # fmt: skip
+            raise endings.down(machine.name, device.name)
         self._sight(machine, device.name, "in", packet, macs)
         if device.master:
             self._bridge(machine, device, packet, macs)
             return
         if macs[1] != device.mac and device.kind != "loopback":
-            raise Ended("dropped", machine.name, f"the frame is for {macs[1]}, but {device.name} of {machine.name} is {device.mac}",
-                        "the sender's neighbour (ARP) or forwarding entry holds another machine's MAC address",
-                        "delete the wrong entry at the sender: ip neigh del, or bridge fdb del")  # fmt: skip
+            raise endings.wrong_mac(machine.name, device, macs[1])
         self._ip_in(machine, device.name, packet)
 
     def _bridge(self, machine: Machine, port: Interface, packet: Pkt, macs: tuple[str, str]) -> None:
@@ -353,9 +316,7 @@ class Walk:
             if entry is not None:
                 break
         else:
-            raise Ended("dropped", machine.name, f"no forwarding entry for {macs[1]} on {device.name}",
-                        f"{device.name} does not know behind which node's address that VTEP is, and does not learn",
-                        f"bridge fdb replace {macs[1]} dev {device.name} dst <the node's address> self permanent")  # fmt: skip
+            raise endings.no_forwarding_entry(machine.name, device.name, macs[1])
         owner = self.world.name(entry.dst)
         self.say("fdb", f"{entry.mac} on {device.name} is behind {entry.dst}", owner=owner)
         self.say("encap", f"VXLAN VNI {vxlan.vni}, from {vxlan.local} to {entry.dst} port {vxlan.port}", deciding=True)
@@ -392,9 +353,7 @@ class Walk:
         """Martians, and rp_filter."""
         local = machine.is_local(packet.src)
         if local and not packet.ipv6 and not machine.sysctl(f"net.ipv4.conf.{device.replace('.', '/')}.accept_local"):
-            raise Ended("dropped", machine.name, f"its source {packet.src} is {machine.name}'s own address (a martian)",
-                        "the packet came back to the machine whose address it carries",
-                        "look for the same address on two machines, or for a loop")  # fmt: skip
+            raise endings.martian(machine.name, packet.src)
         if packet.ipv6:
             return
         strict = max(machine.sysctl(f"net.ipv4.conf.{name}.rp_filter") for name in ("all", device.replace(".", "/")))
@@ -402,27 +361,20 @@ class Walk:
             return
         back = lookup(machine, packet.src, self.oracle, src=packet.dst, iif="lo", mark=0)
         if back.kind != "unicast" or (strict == 1 and back.dev != device):
-            raise Ended("dropped", machine.name, f"rp_filter: the way back to {packet.src} is not by {device}, but {back.text}",
-                        "reverse path filtering is strict, and the route to the source leads elsewhere",
-                        f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{device}.rp_filter=0, or mend the route")  # fmt: skip
+            raise endings.reverse_path(machine.name, device, packet.src, back)
 
     def _forward(
         self, machine: Machine, device: str, packet: Pkt, found: Found, tracked: Tracked, bridged: bool
     ) -> None:
         switch = "net.ipv6.conf.all.forwarding" if packet.ipv6 else "net.ipv4.ip_forward"
         if not machine.sysctl(switch):
-            raise Ended("dropped", machine.name, f"{machine.name} does not forward: {switch} is 0",
-                        f"the packet is for {packet.dst}, which is not {machine.name}'s, and {machine.name} is no router",
-                        f"sysctl -w {switch}=1")  # fmt: skip
+            raise endings.not_forwarding(machine.name, switch, packet.dst)
         if found.kind in ("", "unreachable", "prohibit"):
-            raise Ended(
-                "rejected", machine.name, f"{machine.name} has no way to {packet.dst}: {found.text}", *no_route(found)
-            )
+            raise endings.no_way(machine.name, packet.dst, found, "rejected")
         if found.kind != "unicast":
-            raise Ended("dropped", machine.name, f"{found.kind} route: {found.text}", *no_route(found))
+            raise endings.route_kind(machine.name, found)
         if packet.ttl <= 1:
-            raise Ended("rejected", machine.name, "its TTL has run out", "more routers than its TTL, or a loop",
-                        "look for a circle in the hops above")  # fmt: skip
+            raise endings.ttl_out(machine.name)
         out = machine.interfaces.get(found.dev)
         if out is not None and packet.length > out.mtu and (packet.df or packet.ipv6):
             self._too_big(machine, packet, out, own=False)
@@ -484,13 +436,10 @@ class Walk:
                     deciding=True,
                 )
                 raise Ended("delivered", machine.name, f"delivered to a socket of {machine.name}")
-        how = "a reset" if packet.protocol == "tcp" else "ICMP port unreachable"
         self.say(
             "socket", f"no process of {machine.name} listens on {packet.protocol} port {packet.dport}", deciding=True
         )
-        raise Ended("refused", machine.name, f"{machine.name} refuses it with {how}",
-                    f"no process of {machine.name} listens on {packet.protocol} port {packet.dport}",
-                    "is the program running, on this port and on this address? (targetPort of the Service?)")  # fmt: skip
+        raise endings.nobody_listens(machine.name, packet.protocol, packet.dport)
 
 
 def first_packet(flow: Flow) -> Pkt:
@@ -500,35 +449,3 @@ def first_packet(flow: Flow) -> Pkt:
     flags = "SYN" if flow.protocol == "tcp" else ""
     sport: int | None = flow.sport or (None if flow.protocol in ("tcp", "udp") else 0)
     return Pkt(flow.src, flow.dst, flow.protocol, sport, flow.dport, length=length, df=flow.df, flags=flags)
-
-
-def no_route(found: Found) -> tuple[str, str]:
-    """Cause and remedy."""
-    if found.kind in ("blackhole", "unreachable", "prohibit"):
-        return f"a route says {found.kind}", "ip route del it, if it should not be there"
-    return (
-        "no route matches the destination, not even a default one",
-        "ip route show; is the interface up, and its cable in?",
-    )
-
-
-NO_ENDPOINTS = "has no endpoints"
-
-
-def rule_cause(rule: Step | None) -> tuple[str, str]:
-    """Probable cause and remedy of a rule that ended a packet."""
-    if rule is None:
-        return "", ""
-    service = f" {rule.owner}" if rule.owner else ""
-    text = rule.text.lower()
-    if NO_ENDPOINTS in text or "no-endpoint" in text:
-        return (f"the Service{service} has no ready endpoint",
-                "do its selector's labels match pods, and are they Ready? (kubectl get endpointslices, pods --show-labels)")  # fmt: skip
-    if "has no local endpoints" in text:
-        return (f"the Service{service} has traffic policy Local and no endpoint on this node",
-                "call a node that has one, or set externalTrafficPolicy: Cluster")  # fmt: skip
-    if "cluster-ips" in text or "clusterips" in text:
-        return "the address is a cluster IP, but no Service has that port", "kubectl get services shows the ports"
-    if "ctstate invalid" in text:
-        return "conntrack has never seen this connection's beginning here", "the two directions take different ways"
-    return "a rule forbids it", f"if it should not: remove {rule.where or 'the rule'}"
