@@ -273,7 +273,7 @@ CASES: dict[str, tuple[Facts, dict[str, Any], str, str]] = {
     "cable out": (
         state(machine(well(), "node2", no_carrier=frozenset({"eth0"})), "",
               links=lambda found: [replace(one, up=False) if one.name == "lan-eth4" else one for one in found]),
-        FAILS, "link-down", "the switches lan-eth4 (of the cable to node2)",
+        FAILS, "link-down", "the switches lan-eth4 (the cable to node2)",
     ),
     "unplugged": (
         state(well(), "node2", links=lambda found: [
@@ -316,11 +316,20 @@ CASES: dict[str, tuple[Facts, dict[str, Any], str, str]] = {
         _changed(nodes=(*ALL.nodes[:2], node("node2", 2, conditions=[{"type": "Ready", "status": "Unknown"}]))),
         FAILS, "node-not-ready", "node2",
     ),
+    "node NotReady, its API server behind a filter": (
+        machine(_changed(nodes=(*ALL.nodes[:2], node("node2", 2, conditions=[{"type": "Ready", "status": "Unknown"}]))),
+                "node2", tables={"IPv4": saved(well(), "node2") + _rule("-A INPUT -s 192.168.77.2/32 -j DROP", 9)}),
+        {"control_end": ("timeout",), **FAILS}, "dropped-by-rule", "node2",
+    ),
     "MTU": (well(), {"data_full": ("timeout",)}, "mtu", "pod default/client → 10.244.1.3"),
     "loss": (well(), {"data_ping": ("echo",) * 9 + ("timeout",) * 3}, "loss", "pod default/client → 10.244.1.3"),
     "namespace gone": (
         replace(well(), machines={k: v for k, v in well().machines.items() if k != FAR_NET.netns}), FAILS,
         "namespace-missing", "pod default/far",
+    ),
+    "power cut": (
+        state(well(), "node2", links=lambda found: [one for one in found if one.name in ("lo", "eth0")]), FAILS,
+        "node-off", "node2",
     ),
     "netem": (machine(well(), "node2", qdiscs=("eth0 netem",)), FAILS, "shaped", "node2 eth0"),
     "policy Local": (

@@ -50,7 +50,7 @@ def everything(facts: Facts) -> list[Section]:
     rest = [f for f in network_ if f not in links and f not in pods and f not in sysctls]
     return [
         Section("processes", f"{_components(facts)} components", (*processes.api(facts), *processes.components(facts))),
-        Section("nodes", f"{len(nodes)} nodes", tuple(processes.nodes(facts, nodes))),
+        Section("nodes", f"{len(nodes)} nodes", (*processes.off(facts, nodes), *processes.nodes(facts, nodes))),
         Section("links", f"{sum(len(want.states[n].links) for n in kept)} links", tuple(links + _shaping(facts, want))),
         Section("overlay", "routes, neighbours, forwarding entries", tuple(rest)),
         Section("settings", f"{sum(len(m.state.sysctls) for m in kept.values())} sysctls", tuple(sysctls)),
@@ -229,8 +229,8 @@ def _clock(facts: Facts) -> Iterator[Finding]:
         behind = facts.read_at - datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
         allowed = float(spec.get("leaseDurationSeconds") or 40) / 4 + CLOCK_SLACK
         if behind > allowed or behind < -CLOCK_SLACK:
-            way = "behind" if behind > 0 else "ahead"
+            way = "behind" if behind > 0 else "ahead of"
             yield Finding(
-                "clock", "lab", name, f"its lease was renewed at {stamp}: {abs(behind):.0f} s {way} of the lab's clock",
+                "clock", "lab", name, f"its lease was renewed at {stamp}: {abs(behind):.0f} s {way} the lab's clock",
                 f"within {allowed:.0f} s", "klab fault heal --all; klab logs agent-0 --tail 20",
             )  # fmt: skip

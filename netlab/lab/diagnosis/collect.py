@@ -12,7 +12,7 @@ from netlab.api.types import Obj
 from netlab.lab import looking
 from netlab.lab.diagnosis.model import Finding
 from netlab.lab.portal import Portal, Where
-from netlab.lab.record import LabError, load_record
+from netlab.lab.record import LabError
 from netlab.sandbox.enter import enter
 from netlab.sandbox.paths import LabPaths
 
@@ -27,6 +27,9 @@ RESOURCES: tuple[tuple[str, looking.Resource], ...] = (
     ("events", ("v1", "events")),
 )
 RUN_TIMEOUT = 120.0
+SECOND_LOOK = 1.0
+"""Seconds until what may only be on its way is looked at again."""
+CHANGING = frozenset({"rules-stale", "rules-missing", "endpoints-stale", "endpoints-missing", "namespace-missing"})
 
 
 Runner = Callable[[Sequence[str], str], str]
@@ -35,7 +38,21 @@ Runner = Callable[[Sequence[str], str], str]
 
 def why(paths: LabPaths, source: str, target: str, protocol: str, run: Runner | None = None) -> Obj:
     """{"findings": …} for one connection (see `inside`). LabError where the question makes no sense."""
-    return _ask(paths, {"op": "why", "source": source, "target": target, "protocol": protocol}, run)
+    request = {"op": "why", "source": source, "target": target, "protocol": protocol}
+    answer = _ask(paths, request, run)
+    doubtful = _transient(answer)
+    if not doubtful:
+        return answer
+    time.sleep(SECOND_LOOK)
+    again = _ask(paths, request, run)
+    gone = _transient(again) - doubtful
+    again["findings"] = [one for one in again["findings"] if (one["code"], one["where"]) not in gone]
+    return {**again, "works": not again["findings"]}
+
+
+def _transient(answer: Obj) -> set[tuple[str, str]]:
+    """Findings that a change on its way from the API to the nodes looks like."""
+    return {(one["code"], one["where"]) for one in answer["findings"] if one["code"] in CHANGING}
 
 
 def check(paths: LabPaths, run: Runner | None = None) -> Obj:
@@ -75,11 +92,9 @@ def objects(paths: LabPaths) -> Obj:
 
 
 def _ask(paths: LabPaths, request: Obj, run: Runner | None) -> Obj:
-    record = load_record(paths)
     read_at = time.time()
     whole = {
         **request, "objects": objects(paths), "readAt": read_at, "state": str(paths.state),
-        "without": list(record.without) if record else [],
     }  # fmt: skip
     argv = [sys.executable, "-m", "netlab.lab.diagnosis.inside"]
     text = json.dumps(whole)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from netlab.api.types import Obj
 from netlab.dataplane.ipvs.state import IpvsState
 from netlab.dataplane.services import Family
 from netlab.kernel import command, iptables, links, netns, qdisc, rtnl
@@ -55,6 +56,21 @@ def processes() -> tuple[ProcessFacts, ...]:
             fact = replace(fact, pod=pods.get(own.sandbox_id, ""), container=own.name)
         found.append(fact)
     return tuple(found)
+
+
+def pods() -> list[Obj]:
+    """The pods that run, as PID 1 knows them: where the API server does not say it."""
+    with SyncInitClient() as init:
+        kept = [one for one in init.list() if one.exit is None and records.split_id(one.id)[0] == records.SANDBOX]
+    found: list[Obj] = []
+    for one in kept:
+        config = records.sandbox_config(one.meta)
+        meta = {"name": config.name, "namespace": config.namespace, "uid": config.uid}
+        status = {"phase": "Running", "podIP": next(iter(config.ips), ""), "podIPs": [{"ip": ip} for ip in config.ips]}
+        node = records.split_id(one.id)[1]
+        spec = {"nodeName": node, "hostNetwork": config.host_network}
+        found.append({"metadata": meta, "spec": spec, "status": status})
+    return found
 
 
 def _state(pid: int) -> str:

@@ -33,12 +33,15 @@ def facts_of(request: Obj) -> Facts:
         for name, one in chosen.items()
     }
     given = request["objects"]
+    found = gather.processes()
+    if given.get("error"):
+        given = {**given, "pods": gather.pods()}
     objects = Objects(
         **{name: tuple(given[name]) for name in ("services", "slices", "pods", "nodes", "leases", "events")},
         error=given.get("error", ""),
     )
     return Facts(
-        topology, objects, processes=gather.processes(), proxies=proxies, without=tuple(request.get("without") or ()),
+        topology, objects, processes=found, proxies=proxies,
         read_at=float(request["readAt"]),
     )  # fmt: skip
 

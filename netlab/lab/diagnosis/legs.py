@@ -5,7 +5,7 @@ A leg is one client, one address and port that it sends to, and the endpoints th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netlab.api.types import Obj
@@ -14,6 +14,8 @@ from netlab.lab.diagnosis.places import key, machine_place, pod_place
 from netlab.topology.model import Topology, family_of
 
 NODE_LOCAL_DNS = "169.254.20.10"
+LOST_MAX = 4
+API_PORT = 6443
 ENDS_MAX = 16
 """So many endpoints of a Service are looked at; the others are like them."""
 
@@ -44,13 +46,58 @@ class Leg:
     service: Obj | None = None
     port: Obj | None = None
     at: str = ""
+    lost: tuple[Place, ...] = ()
+    """Pods that the Service selects and that are not ready: what keeps them may be on their nodes."""
     external: bool = False
     """Whether it comes to the Service by an address for the outside: NodePort, load balancer, external IP."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The caller, and whoever should answer."""
+        return (self.source, *(end.place for end in self.ends if end.place is not None), *self.lost)
 
     @property
     def direct(self) -> bool:
         """Whether the client can send to the endpoints' own addresses: pods and nodes can, others have no route."""
         return self.source.kind in ("pod", "node") or not any(e.place and e.place.kind == "pod" for e in self.ends)
+
+
+def with_lost(leg: Leg, topology: Topology, objects: Objects) -> Leg:
+    """The leg with the pods that should be behind its Service and are not; for those that found no node, the nodes
+    that are not Ready."""
+    selector = ((leg.service or {}).get("spec") or {}).get("selector")
+    if leg.service is None or not selector:
+        return leg
+    lost = [pod_place(pod) for pod in matched(leg.service, selector, objects) if not is_ready(pod)]
+    placed = [place for place in lost if place.node][:LOST_MAX]
+    if len(placed) < len(lost):
+        down = [machine_place(topology, one["metadata"]["name"]) for one in objects.nodes if not is_ready(one)]
+        placed += [place for place in down if place is not None][:LOST_MAX]
+    return replace(leg, lost=tuple(placed))
+
+
+def to_control_plane(legs: Sequence[Leg], topology: Topology, objects: Objects) -> Iterator[Leg]:
+    """For each node of these legs that is not Ready, its way to the API server: something may be wrong there."""
+    down = {one["metadata"]["name"] for one in objects.nodes if not is_ready(one)}
+    concerned = dict.fromkeys(place.node for leg in legs for place in leg.places if place.node in down)
+    for name in concerned:
+        place = machine_place(topology, name)
+        for control in topology.control_planes[:1]:
+            end = machine_place(topology, control.name)
+            if place is not None and end is not None and end.name != name:
+                yield Leg("control", place, "tcp", (End(end.ip, API_PORT, end),))
+
+
+def matched(service: Obj, selector: Mapping[str, str], objects: Objects) -> list[Obj]:
+    """The pods that a selector finds, ended ones left out."""
+    namespace = service["metadata"].get("namespace")
+    return [
+        pod
+        for pod in objects.pods
+        if pod["metadata"].get("namespace") == namespace
+        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        and selector.items() <= (pod["metadata"].get("labels") or {}).items()
+    ]
 
 
 def to_target(question: Question, topology: Topology, objects: Objects) -> Leg:

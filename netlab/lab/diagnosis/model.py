@@ -215,8 +215,6 @@ class Facts:
     proxies: Mapping[str, NodeProxy] = field(default_factory=dict)
     resolv: Mapping[str, str] = field(default_factory=dict)
     """/etc/resolv.conf as the containers of a pod see it, by "namespace/name"."""
-    without: tuple[str, ...] = ()
-    """Components that the lab was told to do without."""
     spaces: tuple[str, ...] = ()
     """All pinned namespaces."""
     read_at: float = 0.0

@@ -197,7 +197,9 @@ def _finding(step: Step, name: str, want: Expected) -> Finding:
 def _link(step: Step, obj: Link, name: str, want: Expected) -> tuple[str, str, str]:
     """code, what was found, where"""
     behind = want.ports.get(f"{name} {obj.name}")
-    where = f"{title(name, want)} {obj.name}" + (f" (of {behind})" if behind else "")
+    where = f"{title(name, want)} {obj.name}" + (
+        f" (of {behind})" if behind and behind.startswith("pod ") else f" ({behind})" if behind else ""
+    )
     old = step.old if isinstance(step.old, Link) else None
     if step.op == "add":
         return "link-missing", f"there is no {obj.name}", where
@@ -247,6 +249,8 @@ def command(name: str, words: str, want: Expected) -> str:
 
 
 def _remedy(step: Step, name: str, want: Expected) -> str:
+    if isinstance(step.object, Link) and step.op == "add" and step.object.kind in ("bridge", "vxlan") and name:
+        return f"klab status; klab logs agent-0 --tail 20  (the overlay agent of {name} makes it)"
     if isinstance(step.object, Link) and step.op == "add":
         pod = want.ports.get(f"{name} {step.object.name}") or (want.titles.get(name, "") if name else "")
         if pod.startswith("pod "):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from netlab.api.types import Obj
-from netlab.lab.diagnosis.legs import Leg, cluster_ips, ends_of, find_service, is_ready, slices_of
+from netlab.lab.diagnosis.legs import Leg, cluster_ips, ends_of, find_service, is_ready, matched, slices_of
 from netlab.lab.diagnosis.model import Facts, Finding, Listener, Objects, Question
 from netlab.lab.diagnosis.places import key, pod_place
 
@@ -114,17 +114,6 @@ def endpoints(leg: Leg, facts: Facts) -> Iterator[Finding]:
         yield _slices(service, leg.port, ready, facts)
     elif ready:
         yield from _forgotten(service, leg, ready, facts)
-
-
-def matched(service: Obj, selector: Mapping[str, str], objects: Objects) -> list[Obj]:
-    namespace = service["metadata"].get("namespace")
-    return [
-        pod
-        for pod in objects.pods
-        if pod["metadata"].get("namespace") == namespace
-        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
-        and selector.items() <= (pod["metadata"].get("labels") or {}).items()
-    ]
 
 
 def _nothing(service: Obj, why: str) -> Finding:

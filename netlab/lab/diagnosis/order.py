@@ -19,6 +19,7 @@ WAY = (
     "namespace-missing",
 )  # fmt: skip
 PROCESSES = ("component-paused", "component-ended")
+OFF = "node-off"
 RULES = ("rules-stale", "rules-missing", "no-proxy", "proxy-failed")
 ENDS = (
     "service-missing", "service-port", "selector", "no-pods", "pod-not-ready", "pod-not-running", "pod-pending",
@@ -31,22 +32,29 @@ SYMPTOMS = frozenset(
 )
 
 FOLLOWS: dict[str, Sequence[str]] = {
-    "no-carrier": ("link-down",),
+    "link-down": (OFF,),
+    "no-carrier": ("link-down", OFF),
+    "link-missing": (OFF, *PROCESSES),
+    "namespace-missing": (OFF,),
+    "masquerade-rules": (OFF, *PROCESSES),
+    "process-paused": (OFF,),
     "api-unreachable": ("component-paused", "component-ended", *CABLE),
-    "node-not-ready": ("component-paused", "component-ended", *WAY),
+    "node-not-ready": (OFF, "component-paused", "component-ended", *WAY),
     "pod-node-not-ready": ("node-not-ready", "component-paused", "component-ended", *WAY),
-    "pod-not-ready": ("process-paused", "node-not-ready", "component-paused", *WAY),
+    "pod-not-running": (OFF, "node-not-ready"),
+    "pod-pending": (OFF, "node-not-ready", *CABLE),
+    "pod-not-ready": (OFF, "process-paused", "node-not-ready", "component-paused", *WAY),
     "no-route": (*CABLE, "address-missing", "route-missing", "sysctl-wrong"),
-    "route-missing": (*CABLE, *PROCESSES),
+    "route-missing": (OFF, *CABLE, *PROCESSES),
     "fdb-missing": (*CABLE, *PROCESSES),
     "neighbour-missing": CABLE,
-    "rules-stale": (*PROCESSES, "no-proxy", "proxy-failed", "node-not-ready"),
-    "rules-missing": (*PROCESSES, "no-proxy", "proxy-failed", "node-not-ready"),
+    "rules-stale": (OFF, *PROCESSES, "no-proxy", "proxy-failed", "node-not-ready"),
+    "rules-missing": (OFF, *PROCESSES, "no-proxy", "proxy-failed", "node-not-ready"),
     "endpoints-missing": ("component-paused", "component-ended", "api-unreachable"),
-    "endpoints-stale": ("component-paused", "component-ended", "node-not-ready"),
+    "endpoints-stale": (OFF, "component-paused", "component-ended", "node-not-ready"),
     "not-accepting": ("process-paused",),
     "name-wrong": ("process-paused", "component-paused", "api-unreachable"),
-    **{code: (*PROCESSES, *RULES, *ENDS, *WAY, "resolv-conf") for code in SYMPTOMS if code != "name-wrong"},
+    **{code: (OFF, *PROCESSES, *RULES, *ENDS, *WAY, "resolv-conf") for code in SYMPTOMS if code != "name-wrong"},
 }
 """Code → codes of findings from which it can follow."""
 

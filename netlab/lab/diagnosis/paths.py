@@ -21,10 +21,9 @@ FAULTS = "netlab-faults"
 
 def machines(leg: Leg, facts: Facts) -> list[str]:
     """Namespaces in the order of the way: the caller's, its node, routers and switches, the endpoints' nodes, they."""
-    places = [end.place for end in leg.ends if end.place is not None]
-    nodes = [name for name in (leg.source.node, leg.at, *(place.node for place in places)) if name]
+    nodes = [name for name in (leg.source.node, leg.at, *(place.node for place in leg.places)) if name]
     routers = [one.name for one in facts.topology.routers if one.name in facts.machines]
-    far = [place.netns for place in places]
+    far = [place.netns for place in leg.places[1:]]
     order = [leg.source.netns, *nodes[:1], *nodes[1:], *(routers if crosses(leg, facts) else []), SWITCHES, *far]
     return list(dict.fromkeys(order))
 
@@ -32,7 +31,7 @@ def machines(leg: Leg, facts: Facts) -> list[str]:
 def crosses(leg: Leg, facts: Facts) -> bool:
     """Whether the way leads over a router: two of its machines have no segment in common."""
     names = {leg.source.node or leg.source.name, leg.at}
-    names |= {end.place.node or end.place.name for end in leg.ends if end.place is not None}
+    names |= {place.node or place.name for place in leg.places}
     names.discard("")
     segments = [{end.node for end in segment.attachments} for segment in facts.topology.segments]
     return not any(names <= members for members in segments)
@@ -41,8 +40,7 @@ def crosses(leg: Leg, facts: Facts) -> bool:
 def underlay_ips(leg: Leg, facts: Facts) -> dict[str, str]:
     """Machine → underlay address, of the machines at the ends of the leg."""
     found = {}
-    places = [leg.source, *(end.place for end in leg.ends if end.place is not None)]
-    for name in (leg.at, *(place.node or place.name for place in places)):
+    for name in (leg.at, *(place.node or place.name for place in leg.places)):
         try:
             found[name] = facts.topology.node_ip(name) if name else ""
         except KeyError:
@@ -83,7 +81,7 @@ def destinations(name: str, leg: Leg, facts: Facts) -> list[str]:
 
 def relevant(found: Iterable[Finding], name: str, leg: Leg, facts: Facts, want: network.Expected) -> Iterator[Finding]:
     """Only differences that this leg's packets can meet: not those of other pods, peers and cables."""
-    pods = {f"pod {place.name}" for place in (leg.source, *(e.place for e in leg.ends if e.place is not None))}
+    pods = {f"pod {place.name}" for place in leg.places}
     mine = {leg.source.ip, *(end.ip for end in leg.ends), *underlay_ips(leg, facts).values()}
     mine |= {net.vtep_ip for node, net in _nets(leg, facts).items() if node != name}
     macs = {net.mac for net in _nets(leg, facts).values()}
@@ -113,7 +111,7 @@ def relevant(found: Iterable[Finding], name: str, leg: Leg, facts: Facts, want: 
 
 
 def _nets(leg: Leg, facts: Facts) -> dict[str, NodeNet]:
-    nodes = {leg.source.node, leg.at, *(end.place.node for end in leg.ends if end.place is not None)}
+    nodes = {leg.at, *(place.node for place in leg.places)}
     return {name: net for name, net in network.node_nets(facts).items() if name in nodes}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from netlab.lab.diagnosis.legs import End, Leg, to_resolver, to_target
+from netlab.lab.diagnosis.legs import End, Leg, to_control_plane, to_resolver, to_target, with_lost
 from netlab.lab.diagnosis.model import Objects, Place, Probe, Question
 from netlab.lab.diagnosis.places import candidates, machine_names, nameservers
 from netlab.topology.model import Topology
@@ -33,15 +33,16 @@ def legs_of(question: Question, topology: Topology, objects: Objects, resolv: st
     if question.source.kind == "pod" and question.target.asked:
         servers = nameservers(resolv) or [topology.cluster.dns_ip]
         found.append(to_resolver(question, servers[0], topology, objects))
-    return [*found, to_target(question, topology, objects)]
+    found = [with_lost(leg, topology, objects) for leg in (*found, to_target(question, topology, objects))]
+    return [*to_control_plane(found, topology, objects), *found]
 
 
 def wanted(question: Question, legs: Sequence[Leg], topology: Topology, resolv: str) -> Wanted:
     """For `klab why`."""
     machines = dict.fromkeys((SWITCHES, *_around(question.source)))
     for leg in legs:
-        for end in leg.ends:
-            machines.update(dict.fromkeys(_around(end.place) if end.place else ()))
+        for place in leg.places:
+            machines.update(dict.fromkeys(_around(place)))
         if leg.at:
             machines[leg.at] = None
     machines.update(dict.fromkeys(router.name for router in topology.routers[:8]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netlab.api.types import Obj
+from netlab.dataplane.nodes import BRIDGE
 from netlab.lab.diagnosis.legs import is_ready
 from netlab.lab.diagnosis.model import Facts, Finding, NodeProxy
 
@@ -59,6 +60,18 @@ def nodes(facts: Facts, names: Iterable[str]) -> Iterator[Finding]:
                 "node-not-ready", "lab", name,
                 f"NotReady: {condition.get('message') or condition.get('reason') or 'it says nothing'}", "Ready",
                 f"klab kubectl describe node {name}",
+            )  # fmt: skip
+
+
+def off(facts: Facts, names: Iterable[str]) -> Iterator[Finding]:
+    """Nodes that have registered and have no bridge: a power cut, or an agent that never came so far."""
+    known = {node["metadata"]["name"] for node in facts.objects.nodes if (node.get("spec") or {}).get("podCIDR")}
+    for name in names:
+        machine = facts.machines.get(name)
+        if name in known and machine is not None and machine.state.links and machine.state.link(BRIDGE) is None:
+            yield Finding(
+                "node-off", "lab", name, f"it has no {BRIDGE}: the node is off, or its agent has not set it up",
+                "a node that runs", "klab fault ls; klab fault heal --all; klab logs agent-0 --tail 20",
             )  # fmt: skip
 
 

@@ -47,10 +47,11 @@ def _leg(question: Question, leg: Leg, facts: Facts, want: network.Expected) -> 
     if leg.purpose == "name":
         yield from _name(question, leg, facts)
         yield from objects.resolver_service(leg, facts)
-    else:
+    elif leg.purpose == "data":
         yield from objects.missing_target(question, leg, facts)
     yield from objects.endpoints(leg, facts)
     around = nodes_of(leg)
+    yield from processes.off(facts, around)
     yield from processes.nodes(facts, around)
     if leg.service is not None and leg.entry is not None:
         yield from _rules(leg, facts)
@@ -64,13 +65,11 @@ def _leg(question: Question, leg: Leg, facts: Facts, want: network.Expected) -> 
 
 def nodes_of(leg: Leg) -> list[str]:
     """The cluster nodes that a leg meets, the caller's first."""
-    names = [leg.source.node, leg.at, *(end.place.node for end in leg.ends if end.place is not None)]
-    return [name for name in dict.fromkeys(names) if name]
+    return [name for name in dict.fromkeys((leg.source.node, leg.at, *(place.node for place in leg.places))) if name]
 
 
 def pods_of(leg: Leg) -> list[str]:
-    places = [leg.source, *(end.place for end in leg.ends if end.place is not None)]
-    return [place.name for place in places if place.kind == "pod"]
+    return [place.name for place in leg.places if place.kind == "pod"]
 
 
 def outcomes(leg: Leg, facts: Facts) -> list[Outcome]:
