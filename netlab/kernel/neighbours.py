@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ from netlab.kernel import netlink as nl
 from netlab.kernel import rtnl as rt
 from netlab.kernel.links import Index
 
+_HEAD = struct.Struct("=HH")
 _REPLACE = nl.NLM_F_CREATE | nl.NLM_F_REPLACE
 
 
@@ -78,7 +80,15 @@ def decode(reply: nl.Message, names: dict[int, str]) -> Neighbour | None:
 def permanent(replies: Iterable[nl.Message]) -> frozenset[bytes]:
     """The addresses, as bytes, of the permanent entries in a dump: what `decode` says, without the rest of it."""
     found = (reply.body for reply in replies if rt.NDMSG.unpack_from(reply.body)[2] & rt.NUD_PERMANENT)
-    return frozenset(nl.attributes(body, rt.NDMSG.size)[rt.NDA_DST] for body in found)
+    return frozenset(_destination(body) for body in found)
+
+
+def _destination(body: bytes) -> bytes:
+    """NDA_DST, which the kernel writes first."""
+    length, kind = _HEAD.unpack_from(body, rt.NDMSG.size)
+    if kind == rt.NDA_DST:
+        return body[rt.NDMSG.size + _HEAD.size : rt.NDMSG.size + length]
+    return nl.attributes(body, rt.NDMSG.size)[rt.NDA_DST]
 
 
 def decode_fdb(reply: nl.Message, names: dict[int, str]) -> Fdb | None:

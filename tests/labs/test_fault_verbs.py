@@ -99,6 +99,12 @@ def test_every_kind_is_injected_here_or_needs_netem() -> None:
 
 
 def _settled(user: User) -> None:
+    """Every pod reaches every pod, node and Service: nothing is still on its way."""
+    until(
+        "all Services answer",
+        lambda: set(_reach(user, proto="tcp", groups=("services", "dns")).values()) == {"o"},
+        found=lambda: picture(user),
+    )
     until("all pairs reach", lambda: set(_reach(user).values()) == {"o"}, found=lambda: picture(user))
 
 

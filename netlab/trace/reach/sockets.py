@@ -46,6 +46,8 @@ SCTP_FIRST_PORT = 32768
 SOCKETS = 512
 """TCP or UDP sockets open at a time."""
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_{}"
+SETTLE = 0.01
+"""Seconds for the answers of a turn before its neighbour entries are removed; later ones are welcome too."""
 CONNTRACK_PATIENCE, CONNTRACK_EVERY = 60.0, 4096
 LETTER = {letter: ord(letter) for letter in m.VERDICTS}
 _T = LETTER[m.TIMEOUT]
@@ -166,7 +168,9 @@ def _attempts(run: Run, prober: _Raw | _Streams, tidy: Tidy, guards: Sequence[Ne
                 _room_for(guards, unseen)
                 unseen = 0
             prober.send(turn, attempt)
-            tidy.clean(turn)
+            if tidy.needed:
+                prober.wait(SETTLE, [i for i, _ in turn])
+                tidy.clean(turn)
         prober.wait(run.patience.wait(attempt))
         run.waited = max(run.waited, run.patience.wait(attempt))
 
@@ -253,8 +257,6 @@ class Tidy:
 
     def clean(self, turn: Turn) -> None:
         """Remove the neighbour entries that these pairs caused, at both ends."""
-        if not self.needed:
-            return
         at: dict[str, set[str]] = {}
         for i, asked in turn:
             source = self._run.sources[i]
@@ -399,10 +401,11 @@ class _Raw:
         no_way = problem.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EACCES, errno.EHOSTDOWN)
         self.run.say(i, j, m.UNREACHABLE if no_way else m.FAILED, os.strerror(problem.errno or 0))
 
-    def wait(self, seconds: float) -> None:
-        """Until everything that was sent is answered, or so long."""
+    def wait(self, seconds: float, only: Sequence[int] | None = None) -> None:
+        """Until everything that was sent (`only` by these sources) is answered, or so long."""
         end = time.perf_counter() + seconds
-        while any(_T in row for row in self.run.rows) and (left := end - time.perf_counter()) > 0:
+        rows = self.run.rows if only is None else [self.run.rows[i] for i in only]
+        while any(_T in row for row in rows) and (left := end - time.perf_counter()) > 0:
             self._poll(left)
 
     def _poll(self, timeout: float) -> None:
@@ -422,7 +425,7 @@ class _Raw:
                         row[j] = good
                         found += 1
                 elif data[20]:
-                    found += self._error(i, data[20], data[21], data[28:])
+                    found += self._error(i, data)
         except BlockingIOError:
             pass
         except IndexError:
@@ -431,9 +434,14 @@ class _Raw:
             self.run.seen(time.perf_counter() - self.sent_at)
         return 0
 
-    def _error(self, i: int, kind: int, code: int, inner: bytes) -> int:
-        """An ICMP error about a packet of ours: which, by its identifier or its ports."""
-        if len(inner) < 28:
+    def _error(self, i: int, data: bytes) -> int:
+        """An ICMP error about a packet of ours: which, by its identifier or its ports.
+
+        "Host unreachable" of the source's own kernel says only that a neighbour is silent, or that `Tidy` was quicker
+        than it: that is no answer.
+        """
+        kind, code, inner = data[20], data[21], data[28:]
+        if len(inner) < 28 or (code == wire.HOST_UNREACHABLE and data[12:16] == data[16:20]):
             return 0
         if self.sctp and inner[9] == IPPROTO_SCTP:
             j = struct.unpack_from("!H", inner, 20)[0] - SCTP_FIRST_PORT
@@ -515,7 +523,7 @@ class _Streams:
             space = self.spaces.of(self.run.sources[i].netns)
             for piece in chunks(len(missing), OUTSTANDING):
                 if len(self.pairs) + OUTSTANDING > SOCKETS:
-                    self.wait(self.run.patience.wait(attempt), SOCKETS - OUTSTANDING)
+                    self.wait(self.run.patience.wait(attempt), down_to=SOCKETS - OUTSTANDING)
                 if space is not None:
                     self._begin(i, missing[piece.start : piece.stop], space)
             self._poll(0.0)
@@ -543,12 +551,12 @@ class _Streams:
         query = wire.dns_query(target.question, self.ident, ipv6=":" in target.expect)
         return struct.pack("!H", len(query)) + query if self.tcp else query
 
-    def wait(self, seconds: float, down_to: int = 0) -> None:
-        """Until no more than so many pairs are open, or so long; then the rest has no answer."""
+    def wait(self, seconds: float, only: Sequence[int] | None = None, down_to: int = 0) -> None:
+        """Until no more than so many pairs are open, or so long; then the rest has no answer. With `only` they stay."""
         end = time.perf_counter() + seconds
         while len(self.pairs) > down_to and (left := end - time.perf_counter()) > 0:
             self._poll(left)
-        if len(self.pairs) > down_to:
+        if len(self.pairs) > down_to and only is None:
             for pair in list(self.pairs.values()):
                 self._end(pair)
 
