@@ -84,7 +84,9 @@ def _command(kind: type[Fault]) -> click.Command:
         click.Option(["--for", "duration"], metavar="TIME", help="Heal it after so long, such as 10s or 500ms."),
         click.Option(["--seed"], type=int, help="Whatever is random is the same for the same seed."),
     ]
-    click_output = click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), default="text")
+    click_output = click.Option(
+        ["-o", "--output"], type=click.Choice(["text", "json"]), default="text", help="Output format."
+    )
     return click.Command(
         kind.kind,
         params=[*options, click_output],

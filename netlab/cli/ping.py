@@ -17,7 +17,13 @@ from netlab.cli.common import output_option, print_json, this_lab
 @click.argument("source", metavar="[SRC", required=False)
 @click.argument("target", metavar="[DST]]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Every pod (and node) asks; needed where no SRC is given.")
-@click.option("--proto", type=click.Choice(["icmp", "tcp", "udp", "sctp"]), default="icmp", show_default=True)
+@click.option(
+    "--proto",
+    type=click.Choice(["icmp", "tcp", "udp", "sctp"]),
+    default="icmp",
+    show_default=True,
+    help="What to send.",
+)
 @click.option(
     "--to", default="", metavar="GROUPS", help="Of pods,services,nodes,dns,nodeports,hosts; by default pods and nodes "
     "(icmp) or pods and services."

@@ -159,7 +159,9 @@ async def own() -> None:
         output = await web.output(
             "sh", "-c", "echo $$; ls -d /proc/[0-9]* | wc -l; ls /sys/class/net; cat /proc/net/dev | wc -l"
         )
-        assert output.split() == ["1", "3", "lo", "3"]
+        first, processes, *network = output.split()
+        assert first == "1" and network == ["lo", "3"]
+        assert processes in ("2", "3")  # the shell and ls; wc may have begun by then
         assert "Read-only" in await web.output("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
 

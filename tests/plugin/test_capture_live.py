@@ -92,12 +92,12 @@ def test_a_pcapng_stream_has_named_interfaces_and_only_the_followed_connection(l
 
 
 def test_a_terminal_gets_lines_merged_in_time(lab: Lab) -> None:
-    process = capture(lab, "client", "node:eth*", "--filter", "icmp", "-c", "4")
+    process = capture(lab, "client", "node:eth*", "--filter", "icmp", "-c", "24")
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         lab.exec("client", "ping", "-c", "1", "-W", "1", lab.node("node").ip)
     lines = recorded(process, b"").decode().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 24
     assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)
     assert {line.split()[1] for line in lines} == {"client", "node"}
     assert "(node)" in lines[0] and "echo request" in lines[0]
