@@ -81,9 +81,7 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     launched: Launched | None = None
     with _starting(paths):
         try:
-            record, launched = _begin(
-                paths, replace(options, upstream_timing=upstream_timing), topology, source, began
-            )
+            record, launched = _begin(paths, replace(options, upstream_timing=upstream_timing), topology, source, began)
             final = wait_ready(paths, on_progress, timeout)
         except BaseException:
             if launched is not None:

@@ -1,7 +1,7 @@
 """`klab capture -w` on 50 interfaces beside tcpdump on one: the same sender at its full rate, captured and lost.
 
-In namespaces of its own, without root. The sender writes frames of 128 bytes to the far ends of veth pairs as fast as it
-can; a capture's rate is frames in its file per second of sending. Ratio above 1: more than tcpdump in the same run.
+In namespaces of its own, without root. The sender writes frames of 128 bytes to the far ends of veth pairs as fast as
+it can; a capture's rate is frames in its file per second of sending. Ratio above 1: more than tcpdump in the same run.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 
 from netlab.api import meta
 from netlab.api.types import Obj
-from netlab.apiserver.extensions import checks, kinds, strategy, values
+from netlab.apiserver.extensions import kinds, strategy, values
 from netlab.apiserver.extensions.kinds import CustomResource
 
 TEXT: Obj = {"type": "string"}
