@@ -1,8 +1,8 @@
 """Packets by a ring that the kernel fills, read in blocks: TPACKET_V3 (Documentation/networking/packet_mmap).
 
 One system call a packet limits Python to about 200,000 a second. A ring needs none: the kernel writes frames into
-blocks of shared memory and hands each over when it is full or `RETIRE` ms old; we copy the block (memory's speed, nothing
-is looked at), give it back, and look into the copy when there is time. So what a burst may cost is memory, not frames.
+blocks of shared memory and hands each over when it is full or `RETIRE` ms old; we copy the block (at memory's speed,
+unlooked at), give it back, and look into the copy when there is time. So what a burst may cost is memory, not frames.
 
 Rejected: threads (the copy would wait for the interpreter's lock), one socket for all frames of several namespaces
 (there is none), recvmmsg (Python has none, and ctypes costs more than the copy).

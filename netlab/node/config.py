@@ -21,7 +21,8 @@ class NodeConfig:
     and `interface` the device that has it. `kubeconfig` is the path of a kubeconfig with the client certificate of
     `system:node:<name>` (group `system:nodes`); `overlay_kubeconfig` and `proxy_kubeconfig` are those of the overlay
     and the proxy, which see more than their own node (empty: the node's own). `serving_cert`/`serving_key`/
-    `client_ca` are PEM files for the kubelet API. `labels`, `taints` (API shape) and `capacity` (resource → quantity) are laid over the defaults.
+    `client_ca` are PEM files for the kubelet API.
+    `labels`, `taints` (API shape) and `capacity` (resource → quantity) are laid over the defaults.
     """
 
     name: str
