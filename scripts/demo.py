@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from netlab import Lab
@@ -162,8 +163,9 @@ class Demo:
             with self.lab.observe(*where, expression="tcp port 80 or tcp port 8080 or udp port 8472") as seen:
                 answer = self.fetch("http://web/hostname")
             if answer == backend:
-                first = next(f for f in seen.frames if f.place == "client" and f.packet.flags == ("SYN",))
-                return packets(seen.frames, client, first.packet.sport)
+                frames = [replace(frame, place=frame.place.removeprefix("pod/default/")) for frame in seen.frames]
+                first = next(f for f in frames if f.place == "client" and f.packet.flags == ("SYN",))
+                return packets(frames, client, first.packet.sport)
         raise Failed(f"20 calls, none to {backend}: expected one in two")
 
     def judge(self, flows: list[list[Frame]], client: str, service: str, backend: str) -> None:
