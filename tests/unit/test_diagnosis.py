@@ -541,6 +541,14 @@ def test_stale_endpoint_is_quoted() -> None:
     assert "10.244.9.9" in said.found
 
 
+def test_more_than_one_fault_is_found() -> None:
+    """Behind a wrong selector the way to the pods that were meant is looked at too."""
+    facts, _, _, _ = CASES["wrong selector"]
+    dropping = saved(well(), "node2") + _rule("-A FORWARD -p tcp -j DROP", 9)
+    found = asked(machine(facts, "node2", tables={"IPv4": dropping}), pods_end=("timeout",))
+    assert [one.code for one in found.findings if not one.because] == ["selector", "dropped-by-rule"]
+
+
 def test_rules_of_other_services_do_not_matter_to_why() -> None:
     other = service("other", "10.96.9.9", "web")
     facts = well(replace(ALL, services=(*ALL.services, other), slices=(*ALL.slices, slice_of(other, (NEAR, FAR)))))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from netlab.api.types import Obj
 from netlab.lab.diagnosis.model import Objects, Place, Question, Target
@@ -35,7 +36,8 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """`purpose` "name": the resolver; "data": what was asked for. `entry`: where the client sends to, None where the
+    """`purpose` "name": the resolver; "data": what was asked for; "pods":
+    the pods that should be behind it; "control": the API server. `entry`: where the client sends to, None where the
     endpoints are called directly (or there is nothing to send to). `at`: the node whose rules translate, if any."""
 
     purpose: str
@@ -76,6 +78,53 @@ def with_lost(leg: Leg, topology: Topology, objects: Objects) -> Leg:
     return replace(leg, lost=tuple(placed))
 
 
+def to_pods(leg: Leg, objects: Objects) -> Leg | None:
+    """The pods that should be behind the Service of this leg and are not: whether they could be reached at all.
+
+    Those that are selected and not ready; where none is selected, those that seem to be meant.
+    """
+    if leg.service is None or leg.port is None:
+        return None
+    selector = (leg.service.get("spec") or {}).get("selector") or {}
+    pods = [pod for pod in matched(leg.service, selector, objects) if not is_ready(pod)] if selector else []
+    if selector and not matched(leg.service, selector, objects):
+        pods = [pod for pod in nearly(leg.service, selector, objects) if is_ready(pod)]
+    known = {end.ip for end in leg.ends}
+    ends = []
+    for pod in pods[:LOST_MAX]:
+        place, target = pod_place(pod), leg.port.get("targetPort") or leg.port["port"]
+        number = target if isinstance(target, int) else _container_port(pod, target)
+        if place.ip and place.ip not in known and number:
+            ends.append(End(place.ip, number, place, ready=False))
+    return replace(leg, purpose="pods", ends=tuple(ends), entry=None, lost=()) if ends else None
+
+
+def nearly(service: Obj, selector: Mapping[str, str], objects: Objects) -> list[Obj]:
+    """The pods that a selector that finds none nearly means: a value alike, or the Service's own name."""
+    name = service["metadata"]["name"]
+    best: list[Obj] = []
+    score = 0.0
+    for pod in objects.pods:
+        labels = pod["metadata"].get("labels") or {}
+        meta = pod["metadata"]
+        if meta.get("namespace") != service["metadata"].get("namespace") or meta.get("deletionTimestamp"):
+            continue
+        wanted = [*selector.values(), name]
+        found = 1.0 * sum(bool(get_close_matches(labels.get(k, ""), [v], 1, 0.6)) for k, v in selector.items())
+        found += 0.5 * any(get_close_matches(v, wanted, 1, 0.8) for v in distinctive(labels).values())
+        if found > score:
+            best, score = [pod], found
+        elif found == score and found:
+            best.append(pod)
+    return best
+
+
+def distinctive(labels: Mapping[str, str]) -> dict[str, str]:
+    """Without what controllers generate."""
+    generated = ("pod-template-hash", "controller-revision-hash")
+    return {k: v for k, v in labels.items() if k not in generated}
+
+
 def to_control_plane(legs: Sequence[Leg], topology: Topology, objects: Objects) -> Iterator[Leg]:
     """For each node of these legs that is not Ready, its way to the API server: something may be wrong there."""
     down = {one["metadata"]["name"] for one in objects.nodes if not is_ready(one)}
@@ -89,13 +138,14 @@ def to_control_plane(legs: Sequence[Leg], topology: Topology, objects: Objects) 
 
 
 def matched(service: Obj, selector: Mapping[str, str], objects: Objects) -> list[Obj]:
-    """The pods that a selector finds, ended ones left out."""
+    """The pods that a selector finds; those that have ended or are ending left out."""
     namespace = service["metadata"].get("namespace")
     return [
         pod
         for pod in objects.pods
         if pod["metadata"].get("namespace") == namespace
         and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        and not pod["metadata"].get("deletionTimestamp")
         and selector.items() <= (pod["metadata"].get("labels") or {}).items()
     ]
 

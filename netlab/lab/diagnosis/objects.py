@@ -6,10 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from netlab.api.types import Obj
-from netlab.lab.diagnosis.legs import Leg, cluster_ips, ends_of, find_service, is_ready, matched, slices_of
+from netlab.lab.diagnosis.legs import (
+    Leg,
+    cluster_ips,
+    distinctive,
+    ends_of,
+    find_service,
+    is_ready,
+    matched,
+    nearly,
+    slices_of,
+)
 from netlab.lab.diagnosis.model import Facts, Finding, Listener, Objects, Question
 from netlab.lab.diagnosis.places import key, pod_place
 
+UNANSWERED = ("deadline exceeded", "timeout", "timed out", "no route to host", "unreachable")
+"""What the kubelet says of a probe that met nobody; one that was refused has reached its pod."""
 DNS_REMEDY = "klab kubectl scale deployment coredns -n kube-system --replicas=2"
 
 
@@ -127,8 +139,7 @@ def _selector(service: Obj, selector: Mapping[str, str], objects: Objects) -> Fi
     """No pod has these labels. Which pods were meant: those most alike."""
     namespace = service["metadata"].get("namespace")
     text = ",".join(f"{k}={v}" for k, v in selector.items())
-    pods = [pod for pod in objects.pods if pod["metadata"].get("namespace") == namespace]
-    owner = _owner(service, pods, selector)
+    owner = next(iter(nearly(service, selector, objects)), None)
     if owner is None:
         what = "coredns runs no pod" if service["metadata"]["name"] == "kube-dns" else "there is no such pod"
         remedy = DNS_REMEDY if service["metadata"]["name"] == "kube-dns" else (
@@ -139,32 +150,13 @@ def _selector(service: Obj, selector: Mapping[str, str], objects: Objects) -> Fi
             "at least one pod with these labels", remedy,
         )  # fmt: skip
     labels = owner["metadata"].get("labels") or {}
-    right = {k: labels[k] for k in selector if k in labels} or _distinctive(labels)
+    right = {k: labels[k] for k in selector if k in labels} or distinctive(labels)
     said = ",".join(f"{k}={v}" for k, v in right.items())
     return Finding(
         "selector", "endpoints", f"Service {key(service)}",
         f"its selector {text} matches no pod; pod {owner['metadata']['name']} has {said}", f"selector {said}",
         f"klab kubectl set selector service {_args(service)} '{said}'",
     )  # fmt: skip
-
-
-def _distinctive(labels: Mapping[str, str]) -> dict[str, str]:
-    generated = ("pod-template-hash", "controller-revision-hash")
-    return {k: v for k, v in labels.items() if k not in generated}
-
-
-def _owner(service: Obj, pods: Sequence[Obj], selector: Mapping[str, str]) -> Obj | None:
-    """The pod that the selector nearly means: same keys, a value alike, or the Service's own name."""
-    name = service["metadata"]["name"]
-    best, score = None, 0.0
-    for pod in pods:
-        labels = pod["metadata"].get("labels") or {}
-        wanted = [*selector.values(), name]
-        found = 1.0 * sum(bool(get_close_matches(labels.get(k, ""), [v], 1, 0.6)) for k, v in selector.items())
-        found += 0.5 * any(get_close_matches(v, wanted, 1, 0.8) for v in _distinctive(labels).values())
-        if found > score:
-            best, score = pod, found
-    return best
 
 
 def _local_policy(leg: Leg, facts: Facts) -> Iterator[Finding]:
@@ -253,7 +245,8 @@ def _pod_finding(pod: Obj, objects: Objects) -> Finding:
         said = probe or conditions.get("Ready", {}).get("message") or "it is Running and not Ready"
         owner = next((o for o in pod["metadata"].get("ownerReferences") or ()), None)
         edit = f"; klab kubectl edit deployment {name.rsplit('-', 2)[0]} (readinessProbe)" if owner else ""
-        return Finding("pod-not-ready", "pod", where, said, "its readiness probe succeeds", f"{describe}{edit}")
+        code = "probe-unanswered" if any(word in said for word in UNANSWERED) else "pod-not-ready"
+        return Finding(code, "pod", where, said, "its readiness probe succeeds", f"{describe}{edit}")
     return Finding(
         "pod-not-running", "pod", where, f"phase {status.get('phase', 'Unknown')}: its containers do not run yet",
         "phase Running", describe,
@@ -274,7 +267,7 @@ def _node_ready(name: str, objects: Objects) -> bool:
     return node is None or is_ready(node)
 
 
-def wrong_target_port(leg: Leg, listeners: Sequence[Listener], end_ip: str, port: int) -> Finding | None:
+def wrong_target_port(leg: Leg, listeners: Sequence[Listener], port: int) -> Finding | None:
     """That the Service sends to a port at which nothing listens, while the pod listens at another."""
     if leg.service is None or leg.port is None:
         return None
@@ -286,7 +279,7 @@ def wrong_target_port(leg: Leg, listeners: Sequence[Listener], end_ip: str, port
     text = str({"spec": {"ports": [patch]}}).replace("'", '"')
     return Finding(
         "target-port", "service", f"Service {key(leg.service)}",
-        f"its targetPort leads to {end_ip}:{port}, where nothing listens; the pod listens at "
+        f"its targetPort leads to port {port}, where its pods do not listen; they do at "
         + ", ".join(map(str, open_)),
         f"targetPort {open_[0]}", f"klab kubectl patch service {_args(leg.service)} -p '{text}'",
     )  # fmt: skip

@@ -22,7 +22,8 @@ PROCESSES = ("component-paused", "component-ended")
 OFF = "node-off"
 RULES = ("rules-stale", "rules-missing", "no-proxy", "proxy-failed")
 ENDS = (
-    "service-missing", "service-port", "selector", "no-pods", "pod-not-ready", "pod-not-running", "pod-pending",
+    "service-missing", "service-port", "selector", "no-pods", "pod-not-ready", "probe-unanswered", "pod-not-running",
+    "pod-pending",
     "pod-node-not-ready", "no-endpoints", "endpoints-missing", "endpoints-stale", "target-port", "target-port-name",
     "traffic-policy", "dns-port", "service-not-exposed", "listens-on-loopback", "listens-elsewhere", "not-listening",
     "not-accepting", "process-paused",
@@ -43,7 +44,8 @@ FOLLOWS: dict[str, Sequence[str]] = {
     "pod-node-not-ready": ("node-not-ready", "component-paused", "component-ended", *WAY),
     "pod-not-running": (OFF, "node-not-ready"),
     "pod-pending": (OFF, "node-not-ready", *CABLE),
-    "pod-not-ready": (OFF, "process-paused", "node-not-ready", "component-paused", *WAY),
+    "pod-not-ready": (OFF, "node-not-ready"),
+    "probe-unanswered": (OFF, "process-paused", "node-not-ready", "component-paused", *WAY),
     "no-route": (*CABLE, "address-missing", "route-missing", "sysctl-wrong"),
     "route-missing": (OFF, *CABLE, *PROCESSES),
     "fdb-missing": (*CABLE, *PROCESSES),
@@ -53,6 +55,7 @@ FOLLOWS: dict[str, Sequence[str]] = {
     "endpoints-missing": ("component-paused", "component-ended", "api-unreachable"),
     "endpoints-stale": (OFF, "component-paused", "component-ended", "node-not-ready"),
     "not-accepting": ("process-paused",),
+    "not-listening": (OFF, "pod-not-running", "pod-node-not-ready"),
     "name-wrong": ("process-paused", "component-paused", "api-unreachable"),
     **{code: (OFF, *PROCESSES, *RULES, *ENDS, *WAY, "resolv-conf") for code in SYMPTOMS if code != "name-wrong"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from netlab.lab.diagnosis.legs import End, Leg, to_control_plane, to_resolver, to_target, with_lost
+from netlab.lab.diagnosis.legs import End, Leg, to_control_plane, to_pods, to_resolver, to_target, with_lost
 from netlab.lab.diagnosis.model import Objects, Place, Probe, Question
 from netlab.lab.diagnosis.places import candidates, machine_names, nameservers
 from netlab.topology.model import Topology
@@ -34,7 +34,8 @@ def legs_of(question: Question, topology: Topology, objects: Objects, resolv: st
         servers = nameservers(resolv) or [topology.cluster.dns_ip]
         found.append(to_resolver(question, servers[0], topology, objects))
     found = [with_lost(leg, topology, objects) for leg in (*found, to_target(question, topology, objects))]
-    return [*to_control_plane(found, topology, objects), *found]
+    pods = to_pods(found[-1], objects)
+    return [*to_control_plane(found, topology, objects), *found, *([pods] if pods else [])]
 
 
 def wanted(question: Question, legs: Sequence[Leg], topology: Topology, resolv: str) -> Wanted:

@@ -43,7 +43,7 @@ def listening(leg: Leg, end: End, facts: Facts) -> Iterator[Finding]:
             f"::) instead of {only}",
         )  # fmt: skip
         return
-    other = objects.wrong_target_port(leg, machine.listeners, end.ip, end.port)
+    other = objects.wrong_target_port(leg, machine.listeners, end.port)
     if other is not None:
         yield other
         return

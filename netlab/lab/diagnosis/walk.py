@@ -49,7 +49,8 @@ def _leg(question: Question, leg: Leg, facts: Facts, want: network.Expected) -> 
         yield from objects.resolver_service(leg, facts)
     elif leg.purpose == "data":
         yield from objects.missing_target(question, leg, facts)
-    yield from objects.endpoints(leg, facts)
+    if leg.purpose in ("name", "data"):
+        yield from objects.endpoints(leg, facts)
     around = nodes_of(leg)
     yield from processes.off(facts, around)
     yield from processes.nodes(facts, around)
