@@ -268,7 +268,8 @@ def test_entries(user: User) -> None:
     with _broken(user, "wrong-arp", "node1", "--ip", "192.168.77.4"):
         assert not _reaches(user, "node1", "node2")
         assert _reaches(user, "node1", "master")
-    with _broken(user, "wrong-arp", "pod/one", "--ip", "10.244.1.1"):
+    gateway = _address(user).rpartition(".")[0] + ".1"
+    with _broken(user, "wrong-arp", "pod/one", "--ip", gateway):
         assert not _reaches(user, "one", "two")
     assert _reaches(user, "one", "two")
 
@@ -279,7 +280,7 @@ def test_rules(user: User) -> None:
         assert "--to-destination 10.244.1.250:8080" in _on(user, "node1", "iptables-save", "-t", "nat")
     assert "10.244.1.250" not in _on(user, "node1", "iptables-save", "-t", "nat")
     with _broken(user, "missing-rule", "node1", "--service", "default/web:80"):
-        assert not _reaches(user, "node1", "svc/web", proto="tcp")
+        until("it holds against the proxy", lambda: not _reaches(user, "node1", "svc/web", proto="tcp"))
         assert _reaches(user, "node2", "svc/web", proto="tcp")
     until("the proxy has written it again", lambda: _reaches(user, "node1", "svc/web", proto="tcp"))
 
@@ -290,7 +291,8 @@ def test_what_is_refused_breaks_nothing(user: User) -> None:
     wrong = [
         ("loss", "node1"), ("loss", "nod1", "--percent", "5%"), ("link-dwn", "node1"), ("process-kill", "nobody"),
         ("process-pause", "labd"), ("missing-rule", "node1", "--service", "nothing"), ("heal",), ("heal", "nothing-1"),
-        ("wrong-fdb", "node1", "--peer", "node9"), ("link-down", "node1", "--for", "soon"), ("run", "/nowhere"),
+        ("wrong-fdb", "node1", "--peer", "node9"),
+        ("wrong-arp", "node1", "--ip", "203.0.113.10"), ("link-down", "node1", "--for", "soon"), ("run", "/nowhere"),
     ]  # fmt: skip
     for words in wrong:
         refused = user.klab("fault", *words)

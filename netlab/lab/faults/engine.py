@@ -39,7 +39,7 @@ log = logging.getLogger("netlab.faults")
 E = TypeVar("E")
 ACKNOWLEDGE = 5.0
 AGAIN = 0.25
-RULES_AGAIN = 1.0
+RULES_AGAIN = 0.5
 """Seconds between two looks at what comes back by itself: killed processes, and rules that the proxy mends."""
 Refused = (KernelError, CommandFailed, UnsupportedFeature, OSError)
 
@@ -176,7 +176,7 @@ class FaultEngine:
                 if any((one.netns, one.ip) == (effect.netns, effect.ip) for one in self._all(fx.WrongNeighbour)):
                     raise FaultError(f"the entry of {effect.ip} is wrong there already", "ip")
                 if not await asyncio.to_thread(kernel.device_to, effect.netns, effect.ip):
-                    raise FaultError(f"there is no way to {effect.ip} from there", "ip")
+                    raise FaultError(f"{effect.ip} is no neighbour there: nothing asks for its MAC address", "ip")
             if isinstance(effect, fx.WrongForwarding) and self._topology.cluster.overlay != "vxlan":
                 raise FaultError("this lab's overlay has no VXLAN forwarding entries", "kind")
             if isinstance(effect, fx.WrongRule):
@@ -386,7 +386,7 @@ class FaultEngine:
             if off & {self._topology.control_planes[0].name}:
                 await power.restore(init, self._specs, self._spawn)
             await self._undo(init, record, meant)
-            for node in {one.node for one in meant if isinstance(one, fx.WrongRule)}:
+            for node in {one.node for one in meant if isinstance(one, fx.WrongRule) and not one.endpoint}:
                 self._proxies[node] = told.read(node).proxy + 1
                 await self._tell(init, {node})
             await self._shared(init, meant)

@@ -104,13 +104,14 @@ def restore_neighbour(name: str, wrong: Neighbour, old: Neighbour | None) -> Non
 
 
 def device_to(name: str, ip: str) -> str:
-    """The interface by which that address is reached. FaultError's caller says who asked; "" where there is no way."""
+    """The interface at which that address is a neighbour; "" where it is none, but behind a gateway or nowhere."""
     with space(name) as ns:
         try:
             words = command.run(ns, ["ip", "-o", "route", "get", ip]).split()
         except CommandFailed:
             return ""
-    return words[words.index("dev") + 1] if "dev" in words else ""
+    gateway = words[words.index("via") + 1] if "via" in words else ip
+    return words[words.index("dev") + 1] if "dev" in words and gateway == ip else ""
 
 
 def forget_all(node: str) -> None:
