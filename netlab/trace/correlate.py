@@ -200,6 +200,8 @@ def _gap(one: Met, sights: Sequence[Sight], machines: Mapping[str, Machine], at:
         interface = machines[one.place].interfaces.get(name)
         return name == device or (interface is not None and interface.master == device)
 
+    if one.hook == "input":  # behind the machine's own interface, also where a bridge's port saw it before
+        here = [i for i in here if sights[i].interface == one.indev and sights[i].direction != "out"] or here
     if one.hook in ("prerouting", "input"):
         for index in here:
             if sights[index].direction != "out" and on(index, one.indev):

@@ -196,6 +196,7 @@ def plain_flows(trace: Tracer, overlay: str) -> None:
     assert named["dns"]["verdict"]["kind"] == "delivered"
     assert (named["dns"]["flow"]["dport"], named["verdict"]["place"]) == (53, FAR)
     assert trace("node2", "node1")["verdict"]["kind"] == "delivered"
+    assert sights(trace(NEAR, "node1"))[-1] == "node1 docker0"
 
 
 def losses(trace: Tracer) -> None:
