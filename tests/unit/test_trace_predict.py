@@ -234,7 +234,6 @@ def guarded(text: str) -> Machine:
     return edited(node(1, 2), nft=parse_nft(f"{listing}\t\t{text} # handle 5\n\t}}\n}}\n"))
 
 
-
 ENDINGS: list[tuple[str, dict[str, Machine], dict[str, Any], str, str]] = [
     ("nobody listens", {}, {"dport": 9}, "refused b", "listens on tcp port 9"),
     (
