@@ -66,7 +66,7 @@ def prepare(
     one. KernelError where the kernel refuses such a socket there."""
     v6 = ":" in dst
     family = socket.AF_INET6 if v6 else socket.AF_INET
-    value = int.from_bytes(os.urandom(4), "big") or 1
+    value = int.from_bytes(os.urandom(4), "big") % 0xFFFFFFFE + 1  # neither it nor what acknowledges it is 0
     try:
         if protocol == "tcp":
             return _tcp(ns, family, value, src, dst, dport)
