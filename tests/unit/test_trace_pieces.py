@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rrset
 import pytest
 
@@ -134,7 +135,7 @@ def test_an_answer_as_others_write_it() -> None:
     message.answer.append(dns.rrset.from_text("c.d.", 5, "IN", "A", "10.0.0.1", "10.0.0.2"))
     found = dnsquery.answer(message.to_wire())
     assert (found.code, sorted(found.addresses)) == ("NOERROR", ["10.0.0.1", "10.0.0.2"])
-    message.set_rcode(3)
+    message.set_rcode(dns.rcode.NXDOMAIN)
     message.answer.clear()
     assert dnsquery.answer(message.to_wire()) == dnsquery.Answer("NXDOMAIN", ())
     with pytest.raises(ValueError, match="cut short"):
