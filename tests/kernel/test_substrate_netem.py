@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import time
 from pathlib import Path
@@ -47,6 +48,11 @@ def test_each_direction_waits_as_long_as_the_link_says(sandbox, tmp_path):
     net.stop()
 
 
+def poll(receiver: socket.socket, seconds: float) -> bool:
+    """Whether something arrives in that time."""
+    return bool(select.select([receiver], [], [], seconds)[0])
+
+
 def drain(receiver: socket.socket) -> int:
     """How many of the counted packets wait."""
     found = 0
@@ -62,10 +68,11 @@ def test_as_many_packets_are_lost_as_the_link_says(sandbox, tmp_path):
     net = two(tmp_path, "loss: 20%")
     sender, receiver = (net.netns(name).socket(socket.AF_INET, socket.SOCK_DGRAM) for name in ("n1", "n2"))
     receiver.bind(("0.0.0.0", 9999))
-    for _ in range(20):  # until ARP got through
-        sender.sendto(b"x", (net.node_ip("n2"), 9999))
-        time.sleep(0.05)
     receiver.setblocking(False)
+    end = time.monotonic() + 30
+    while not poll(receiver, 0.1):  # ARP is lost as often, and asked again after a second
+        assert time.monotonic() < end, "no packet arrived in 30 s"
+        sender.sendto(b"x", (net.node_ip("n2"), 9999))
     got = 0
     for _ in range(1000):
         sender.sendto(b"y" * 100, (net.node_ip("n2"), 9999))

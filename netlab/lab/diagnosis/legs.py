@@ -335,8 +335,3 @@ def _slice_port(one: Obj, port: Obj) -> int:
         if same and entry.get("protocol", "TCP") == port.get("protocol", "TCP") and entry.get("port"):
             return int(entry["port"])
     return 0
-
-
-def ends(legs: Sequence[Leg]) -> Iterator[End]:
-    for leg in legs:
-        yield from leg.ends

@@ -10,7 +10,6 @@ from netlab.lab.diagnosis.legs import (
     Leg,
     cluster_ips,
     distinctive,
-    ends_of,
     find_service,
     is_ready,
     matched,
@@ -18,7 +17,7 @@ from netlab.lab.diagnosis.legs import (
     slices_of,
 )
 from netlab.lab.diagnosis.model import Facts, Finding, Listener, Objects, Question
-from netlab.lab.diagnosis.places import key, pod_place
+from netlab.lab.diagnosis.places import key
 
 UNANSWERED = ("deadline exceeded", "timeout", "timed out", "no route to host", "unreachable")
 """What the kubelet says of a probe that met nobody; one that was refused has reached its pod."""
@@ -283,11 +282,3 @@ def wrong_target_port(leg: Leg, listeners: Sequence[Listener], port: int) -> Fin
         + ", ".join(map(str, open_)),
         f"targetPort {open_[0]}", f"klab kubectl patch service {_args(leg.service)} -p '{text}'",
     )  # fmt: skip
-
-
-def other_ends(service: Obj, port: Obj, objects: Objects, like: str) -> list[str]:
-    return [str(end) for end in ends_of(service, port, objects, like)]
-
-
-def pods_on(node: str, objects: Objects) -> list[str]:
-    return [key(pod) for pod in objects.pods if pod_place(pod).node == node]

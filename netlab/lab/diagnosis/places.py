@@ -7,7 +7,7 @@ with `:PORT`, a number or a Service port's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 
@@ -203,11 +203,3 @@ def _full(name: str, namespace: str) -> str:
 def _ask(name: str, namespace: str) -> str:
     other, _, short = name.rpartition("/")
     return f"{short}.{other}" if other and other != namespace else short
-
-
-def names_by_address(objects: Objects) -> Iterator[tuple[str, str]]:
-    """(address, "pod namespace/name") of every pod of its own network."""
-    for pod in objects.pods:
-        if not (pod.get("spec") or {}).get("hostNetwork"):
-            for entry in (pod.get("status") or {}).get("podIPs") or ():
-                yield entry["ip"], f"pod {key(pod)}"

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
@@ -42,7 +42,7 @@ async def _probe(probe: Probe, spaces: Spaces, limit: asyncio.Semaphore) -> Outc
     if probe.kind == "icmp":
         async with limit:
             return await _pings(probe, space)
-    one = {"tcp": _connect, "udp": _datagram, "dns": _ask}[probe.kind]
+    one: Try = {"tcp": _connect, "udp": _datagram, "dns": _ask}[probe.kind]
     tries = [_try(one, probe, space, limit, number * GAP) for number in range(probe.count)]
     found = await asyncio.gather(*tries)
     addresses = tuple(dict.fromkeys(ip for _, ips, _ in found for ip in ips))
@@ -50,10 +50,13 @@ async def _probe(probe: Probe, spaces: Spaces, limit: asyncio.Semaphore) -> Outc
     return Outcome(probe, tuple(word for word, _, _ in found), addresses, slowest)
 
 
-Try = Callable[[Probe, NetNs], "asyncio.Future[tuple[str, tuple[str, ...]]]"]
+Try = Callable[[Probe, NetNs], Coroutine[None, None, tuple[str, tuple[str, ...]]]]
+"""One try of a probe: (word, addresses), or what the socket raises."""
 
 
-async def _try(one, probe: Probe, space: NetNs, limit: asyncio.Semaphore, after: float):  # type: ignore[no-untyped-def]
+async def _try(
+    one: Try, probe: Probe, space: NetNs, limit: asyncio.Semaphore, after: float
+) -> tuple[str, tuple[str, ...], float]:
     await asyncio.sleep(after)
     async with limit:
         began = time.monotonic()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from netlab.api.types import Obj
 from netlab.lab.diagnosis import objects
 from netlab.lab.diagnosis.legs import NODE_LOCAL_DNS, End, Leg
-from netlab.lab.diagnosis.model import Facts, Finding, Listener, Outcome
+from netlab.lab.diagnosis.model import Facts, Finding, Listener
 from netlab.topology.model import Topology
 
 LOOPBACKS = ("127.0.0.1", "::1")
@@ -65,12 +65,6 @@ def answered(leg: Leg, end: End, facts: Facts) -> bool:
         o.good for o in facts.outcomes
         if o.probe.kind in ("tcp", "dns") and (o.probe.ip, o.probe.port) == (end.ip, end.port)
     )  # fmt: skip
-
-
-def inside(leg: Leg, end: End, facts: Facts) -> Outcome | None:
-    """What the endpoint said to itself."""
-    found = facts.group(f"{leg.purpose}.inside")
-    return next((o for o in found if (o.probe.ip, o.probe.port) == (end.ip, end.port)), None)
 
 
 def _restart(end: End) -> str:

@@ -7,7 +7,7 @@ stage explains, but probes show, is said as what it is: a symptom without a caus
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from netlab.lab.diagnosis import filters, network, objects, order, paths, processes, rules, sockets
 from netlab.lab.diagnosis.legs import End, Leg, cluster_ips, find_service
@@ -266,7 +266,3 @@ def _loss(leg: Leg, outcome: Outcome, what: str) -> Finding:
 def _words(outcome: Outcome) -> str:
     counted = {word: outcome.results.count(word) for word in dict.fromkeys(outcome.results)}
     return ", ".join(f"{number}x {word}" for word, number in counted.items())
-
-
-def only_first(found: Diagnosis) -> Diagnosis:
-    return replace(found, findings=found.findings[:1])

@@ -78,9 +78,14 @@ def meant(processes: Sequence[ProcessInfo], layout: Layout, target: str) -> list
     return found
 
 
+def _own_proc() -> bool:
+    """Whether /proc shows the lab's processes by their numbers here (where it may not be mounted it is the machine's)."""
+    return Path("/proc/self").readlink().name == str(os.getpid())
+
+
 def family(process: ProcessInfo) -> list[int]:
     """A container's processes: those in its PID namespace; a component's: itself."""
-    if process.id.startswith(COMPONENT):
+    if process.id.startswith(COMPONENT) or not _own_proc():
         return [process.pid]
     try:
         own, lab = (Path(f"/proc/{who}/ns/pid").readlink() for who in (process.pid, "self"))
@@ -114,6 +119,8 @@ def signal_all(processes: Sequence[ProcessInfo], number: signal.Signals) -> list
 def within(namespaces: Sequence[str], spare: Sequence[int]) -> list[int]:
     """The processes whose network is one of these pinned namespaces, whoever started them."""
     doomed = set()
+    if not _own_proc():
+        return []
     for name in namespaces:
         with contextlib.suppress(OSError):
             doomed.add(Path(NETNS_DIR, name).stat().st_ino)
