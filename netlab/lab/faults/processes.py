@@ -79,7 +79,7 @@ def meant(processes: Sequence[ProcessInfo], layout: Layout, target: str) -> list
 
 
 def _own_proc() -> bool:
-    """Whether /proc shows the lab's processes by their numbers here (where it may not be mounted it is the machine's)."""
+    """Whether /proc shows the lab's own process numbers (where it may not be mounted, it is the machine's)."""
     return Path("/proc/self").readlink().name == str(os.getpid())
 
 
