@@ -220,12 +220,13 @@ def test_scale_status_and_eviction(official: client.ApiClient, core: client.Core
     )
     assert evicted is not None
     until("another takes its place", lambda: before not in [p.metadata.name for p in _pods(core, namespace)])
+    until("it is ready", lambda: apps.read_namespaced_deployment("web", namespace).status.ready_replicas == 1)
     policy.create_namespaced_pod_disruption_budget(
         namespace, {"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}}
     )
     until(
         "the budget is counted",
-        lambda: bool(policy.read_namespaced_pod_disruption_budget("b", namespace).status.expected_pods),
+        lambda: policy.read_namespaced_pod_disruption_budget("b", namespace).status.current_healthy == 1,
     )
     name = _pods(core, namespace)[0].metadata.name
     with pytest.raises(ApiException) as kept:

@@ -16,7 +16,9 @@ from netlab.metrics.collect import address
 from netlab.metrics.scrape import Reading, Store, Usage, between, parse
 from netlab.metrics.server import Server, _document, seconds
 from netlab.node.kubelet.delegated import Delegated, subresources
+from netlab.node.kubelet.stats import NodeCpu
 from netlab.node.streams.http import Request
+from netlab.runtime.contract import ContainerStats
 from netlab.topology import load
 
 TEXT = """\
@@ -259,3 +261,12 @@ async def test_a_kubelet_asks_the_api_server() -> None:
         with pytest.raises(StatusError) as refused:
             await delegated.admit(request(path, token))
         assert refused.value.code == code
+
+
+def test_a_nodes_counter_does_not_fall_when_a_container_goes() -> None:
+    def reading(**seconds: float) -> list[ContainerStats]:
+        return [ContainerStats(name, used, 0, 1) for name, used in seconds.items()]
+
+    counter = NodeCpu()
+    steps = [reading(a=1.0, b=5.0), reading(a=1.5), reading(a=1.5, c=0.25), reading(a=0.0, c=0.25), []]
+    assert [counter.count(step) for step in steps] == [6.0, 6.5, 6.75, 6.75, 6.75]

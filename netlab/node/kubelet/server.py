@@ -68,7 +68,7 @@ class KubeletServer:
 
     def __init__(self, context: NodeContext, kubelet: Kubelet) -> None:
         self.context, self.kubelet = context, kubelet
-        self.usage = stats.Usage()
+        self.usage, self.node_cpu = stats.Usage(), stats.NodeCpu()
         self.delegated = Delegated(context.client, context.name)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -176,13 +176,15 @@ async def _pods(server: KubeletServer, call: _Call) -> bool:
 
 
 async def _stats(server: KubeletServer, call: _Call) -> bool:
-    respond_json(call.writer, 200, await stats.summary(server.context, server.kubelet.workers, server.usage))
+    respond_json(
+        call.writer, 200, await stats.summary(server.context, server.kubelet.workers, server.usage, server.node_cpu)
+    )
     return True
 
 
 async def _metrics(server: KubeletServer, call: _Call) -> bool:
     if call.parts[:1] in (["resource"], ["cadvisor"]):
-        text = await stats.resource_metrics(server.context, server.kubelet.workers)
+        text = await stats.resource_metrics(server.context, server.kubelet.workers, server.node_cpu)
         body = text.encode()
     else:
         from prometheus_client import generate_latest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from netlab.api.types import Obj
 from netlab.node.kubelet.clock import rfc3339
@@ -26,6 +26,21 @@ class Usage:
         return max(0, int((stats.cpu_seconds - before[1]) / (now - before[0]) * 1e9))
 
 
+class NodeCpu:
+    """CPU seconds that a node's containers have used: a counter, which must not fall when one of them goes."""
+
+    def __init__(self) -> None:
+        self._total = 0.0
+        self._last: dict[str, float] = {}
+
+    def count(self, found: Iterable[ContainerStats]) -> float:
+        """The sum so far, with these readings of all containers that run."""
+        now = {stats.container_id: stats.cpu_seconds for stats in found}
+        self._total += sum(max(0.0, seconds - self._last.get(name, 0.0)) for name, seconds in now.items())
+        self._last = now
+        return self._total
+
+
 def _cpu(stamp: str, nano_cores: int, seconds: float) -> Obj:
     return {"time": stamp, "usageNanoCores": nano_cores, "usageCoreNanoSeconds": int(seconds * 1e9)}
 
@@ -34,12 +49,12 @@ def _memory(stamp: str, used: int) -> Obj:
     return {"time": stamp, "usageBytes": used, "workingSetBytes": used, "rssBytes": used}
 
 
-async def summary(context: NodeContext, workers: Mapping[str, PodWorker], usage: Usage) -> Obj:
+async def summary(context: NodeContext, workers: Mapping[str, PodWorker], usage: Usage, counter: NodeCpu) -> Obj:
     """The Summary object."""
     now = time.time()
     stamp = rfc3339(now)
     found = {stats.container_id: stats for stats in await context.runtime.stats(context.name)}
-    pods, node_cpu, node_memory, node_rate = [], 0.0, 0, 0
+    pods, node_memory, node_rate = [], 0, 0
     for worker in workers.values():
         containers, pod_cpu, pod_memory, pod_rate = [], 0.0, 0, 0
         for container in worker.state.containers.values():
@@ -70,20 +85,20 @@ async def summary(context: NodeContext, workers: Mapping[str, PodWorker], usage:
                 "memory": _memory(stamp, pod_memory),
             }
         )
-        node_cpu, node_memory, node_rate = node_cpu + pod_cpu, node_memory + pod_memory, node_rate + pod_rate
+        node_memory, node_rate = node_memory + pod_memory, node_rate + pod_rate
     node = {
         "nodeName": context.name,
         "startTime": stamp,
-        "cpu": _cpu(stamp, node_rate, node_cpu),
+        "cpu": _cpu(stamp, node_rate, counter.count(found.values())),
         "memory": _memory(stamp, node_memory),
     }
     return {"node": node, "pods": pods}
 
 
-async def resource_metrics(context: NodeContext, workers: Mapping[str, PodWorker]) -> str:
+async def resource_metrics(context: NodeContext, workers: Mapping[str, PodWorker], counter: NodeCpu) -> str:
     """/metrics/resource in Prometheus' text format. Read every few seconds: nothing more is made than it says."""
     found = {stats.container_id: stats for stats in await context.runtime.stats(context.name)}
-    cpu, memory, node_cpu, node_memory = [], [], 0.0, 0
+    cpu, memory, node_memory = [], [], 0
     for worker in workers.values():
         meta = worker.pod["metadata"]
         for container in worker.state.containers.values():
@@ -93,14 +108,14 @@ async def resource_metrics(context: NodeContext, workers: Mapping[str, PodWorker
             labels = f'container="{container.name}",namespace="{meta["namespace"]}",pod="{meta["name"]}"'
             cpu.append(f"container_cpu_usage_seconds_total{{{labels}}} {_seconds(stats.cpu_seconds)}")
             memory.append(f"container_memory_working_set_bytes{{{labels}}} {stats.memory_bytes}")
-            node_cpu, node_memory = node_cpu + stats.cpu_seconds, node_memory + stats.memory_bytes
+            node_memory += stats.memory_bytes
     lines = [
         "# TYPE container_cpu_usage_seconds_total counter",
         *cpu,
         "# TYPE container_memory_working_set_bytes gauge",
         *memory,
         "# TYPE node_cpu_usage_seconds_total counter",
-        f"node_cpu_usage_seconds_total {_seconds(node_cpu)}",
+        f"node_cpu_usage_seconds_total {_seconds(counter.count(found.values()))}",
         "# TYPE node_memory_working_set_bytes gauge",
         f"node_memory_working_set_bytes {node_memory}",
         "# TYPE scrape_error gauge",
