@@ -68,9 +68,18 @@ def note(lab: Lab, key: str, question: str, question_zh: str) -> str:
 
 
 def fetch(lab: Lab, pod: str, url: str, seconds: int = 5) -> str:
-    """What a pod gets from a URL by its own wget; the step is missing where nothing answers."""
+    """What a pod gets from a URL by its own wget; the step is missing where nothing answers.
+
+    "No route to host" is asked once more: the packet may have joined an ARP question from before a cable was back.
+    """
+    command = ("timeout", str(seconds), "wget", "-qO-", url)
     try:
-        return lab.pod_exec(pod, "timeout", str(seconds), "wget", "-qO-", url, timeout=seconds + 30)
+        try:
+            return lab.pod_exec(pod, *command, timeout=seconds + 30)
+        except LabError as problem:
+            if "No route to host" not in str(problem):
+                raise
+            return lab.pod_exec(pod, *command, timeout=seconds + 30)
     except LabError:
         missing(f"pod '{pod}' gets no answer from {url}", f"Pod “{pod}” 访问 {url} 没有应答")
 
