@@ -1,7 +1,8 @@
 """What the server itself keeps in the cluster: system namespaces, the `kubernetes` Service and where it leads,
-priority classes. Made where missing, put right where wrong; run at every start.
+the ServiceCIDR, priority classes. Made where missing, put right where wrong; run at every start.
 
-Source followed: pkg/controlplane (instance.go, controller/kubernetesservice, controller/systemnamespaces).
+Source followed: pkg/controlplane (instance.go, controller/kubernetesservice, controller/systemnamespaces,
+controller/defaultservicecidr).
 """
 
 import asyncio
@@ -25,20 +26,20 @@ _KEEP_SECONDS = 0.2
 
 async def bootstrap(api: Api) -> None:
     """Bring the system objects into the store, together, so that they share a commit."""
-    wanted = [*(_namespace(name) for name in NAMESPACES), *_own_service(api), *_priority_classes(), *policy.objects()]
-    wanted += published(api.pki)
+    wanted = [*_kept(api), *_priority_classes(), *policy.objects(), *published(api.pki)]
     await asyncio.gather(*(ensure(api, obj) for obj in wanted))
     api.allocation.repair(_own_service(api)[:1])
 
 
 async def keep(api: Api) -> None:
-    """Put system namespaces and the `kubernetes` Service back whenever somebody removes or bends them; until cancelled.
+    """Put system namespaces, the `kubernetes` Service and the ServiceCIDR back whenever somebody removes or bends them;
+    until cancelled.
 
     What of them an administrator may change (labels, further annotations) stays as it is.
     """
     touched = asyncio.Event()
-    kinds = (("v1", "Namespace"), ("v1", "Service"), ("v1", "Endpoints"), ("discovery.k8s.io/v1", "EndpointSlice"))
-    kept = {api.stored(get(*kind)).key(*_place(obj)) for kind in kinds for obj in _kept(api) if obj["kind"] == kind[1]}
+    kinds = {(obj["apiVersion"], obj["kind"]) for obj in _kept(api)}
+    kept = {api.stored(get(obj["apiVersion"], obj["kind"])).key(*_place(obj)) for obj in _kept(api)}
 
     def look(events: Sequence[Event]) -> None:
         if any(event.item.key in kept for event in events):
@@ -59,7 +60,7 @@ async def keep(api: Api) -> None:
 
 
 def _kept(api: Api) -> list[Obj]:
-    return [*(_namespace(name) for name in NAMESPACES), *_own_service(api)]
+    return [*(_namespace(name) for name in NAMESPACES), *_own_service(api), _service_cidr(api)]
 
 
 def _place(obj: Obj) -> tuple[str, str]:
@@ -73,7 +74,8 @@ def _own_service(api: Api) -> list[Obj]:
 
 
 async def ensure(api: Api, wanted: Obj) -> None:
-    """Create the object, or bring everything that `wanted` says into the one that is there."""
+    """Create the object, with its status, or bring all else that `wanted` says into the one that is there."""
+    status = wanted.get("status")
     resource = get(wanted["apiVersion"], wanted["kind"])
     stored = api.stored(resource)
     current = api.store.latest(stored.key(meta.namespace(wanted), meta.name(wanted)))
@@ -81,8 +83,8 @@ async def ensure(api: Api, wanted: Obj) -> None:
         wanted, _ = decoding.decode(wanted, resource, "Ignore")
         defaults.apply_defaults(wanted)
         lifecycle.prepare_new(wanted, resource, meta.now_rfc3339(api.clock))
-        if resource.kind == "Namespace":
-            wanted["status"] = {"phase": "Active"}
+        if status:
+            wanted["status"] = status
         try:
             await write_new(api, stored, resource, wanted)
         except errors.StatusError as error:
@@ -91,7 +93,7 @@ async def ensure(api: Api, wanted: Obj) -> None:
         return
     old, new = load(current, stored), load(current, stored)
     for field, value in wanted.items():
-        if field != "metadata":
+        if field not in ("metadata", "status"):
             new[field] = {**new.get(field, {}), **value} if isinstance(value, dict) else value
     for field in ("labels", "annotations"):
         if wanted["metadata"].get(field):
@@ -103,7 +105,13 @@ async def ensure(api: Api, wanted: Obj) -> None:
 def _namespace(name: str) -> Obj:
     labels = {"kubernetes.io/metadata.name": name}
     spec = {"finalizers": ["kubernetes"]}
-    return {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    return {
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+        "status": {"phase": "Active"},
+    }
 
 
 def _service(address: str, port: int) -> Obj:
@@ -152,6 +160,24 @@ def _slice(address: str, port: int) -> Obj:
         "addressType": _family(address),
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
+
+
+def _service_cidr(api: Api) -> Obj:
+    """The cluster's own ServiceCIDR, ready for use."""
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": meta.now_rfc3339(api.clock),
+    }
+    return {
+        "kind": "ServiceCIDR",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [str(one.network) for one in api.allocation.ranges.values()]},
+        "status": {"conditions": [ready]},
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
 
 from netlab.api.types import Obj
@@ -100,8 +102,11 @@ def _taint(taint: Taint) -> Obj:
 class ProxySwitches:
     """The proxies of one agent's nodes, each in the mode that is chosen for it; looks again when told to."""
 
-    def __init__(self, paths: LabPaths, topology: Topology) -> None:
+    def __init__(self, paths: LabPaths, topology: Topology, nodes: Iterable[str], written: Callable[[], None]) -> None:
+        """`written` is called when the proxies of all `nodes`, this agent's, have written their rules once."""
         self._paths, self._topology = paths, topology
+        self._unwritten = set(nodes)
+        self._written = written
         self._chosen = proxymodes.chosen(paths.state, topology)
         self._changed: dict[str, asyncio.Event] = {}
         self._epochs: dict[str, int] = {}
@@ -135,10 +140,17 @@ class ProxySwitches:
                     client,
                     ipvs=IpvsOptions(choice.scheduler, choice.strict_arp),
                     switching=switching,
-                    ready=lambda choice=choice: proxymodes.report(node.name, choice, "ready"),  # type: ignore[misc]
+                    ready=partial(self._ready, node.name, choice),
                 )
             )
             await self._until_changed(node.name, task, choice)
+
+    def _ready(self, node: str, choice: proxymodes.ProxyChoice) -> None:
+        proxymodes.report(node, choice, "ready")
+        if node in self._unwritten:
+            self._unwritten.discard(node)
+            if not self._unwritten:
+                self._written()
 
     async def _until_changed(self, name: str, task: asyncio.Task[None], choice: proxymodes.ProxyChoice) -> None:
         epoch = self._epochs.get(name, 0)
@@ -168,7 +180,9 @@ async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agent
     """The agent component: until cancelled."""
     from netlab.runtime.real import SandboxRuntime
 
-    switches = ProxySwitches(paths, topology)
+    config = agent_config(paths, topology, index, agents, upstream_timing)
+    names = [node.name for node in config.nodes]
+    switches = ProxySwitches(paths, topology, names, announce(f"proxies-{index}"))
 
     async def proxy(node: NodeConfig, agent: AgentConfig, client: Client) -> None:
         await switches.run(node, agent, client)
@@ -176,8 +190,7 @@ async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agent
     from netlab.client.watch import share_decoding
 
     share_decoding()  # its nodes watch the same collections
-    config = agent_config(paths, topology, index, agents, upstream_timing)
-    faults = NodeFaults([node.name for node in config.nodes])
+    faults = NodeFaults(names)
     switches.again(faults)
 
     def look() -> None:
@@ -186,7 +199,7 @@ async def run_node_agents(paths: LabPaths, topology: Topology, index: int, agent
         switches.look()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
-    runtime = await SandboxRuntime.connect(nodes=[node.name for node in config.nodes])
+    runtime = await SandboxRuntime.connect(nodes=names)
     try:
         ready = announce(f"agent-{index}")
         await run_agent(config, runtime, ready=ready, start_proxy=proxy, faults=faults)

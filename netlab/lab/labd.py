@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,7 +138,8 @@ class Labd:
         agents = agent_count(len(self.topology.nodes))
         await asyncio.gather(*(self._reported(f"agent-{index}") for index in range(agents)))
         await self._end("components")
-        await asyncio.gather(self._phase("nodes"), self._phase("addons"))
+        proxies = [f"proxies-{index}" for index in range(agents)]
+        await asyncio.gather(self._phase("nodes"), self._phase("proxies", proxies), self._phase("addons"))
 
     def _underlay(self) -> None:
         from netlab.kernel.alternatives import prefer_iptables
@@ -153,8 +155,9 @@ class Labd:
         except AlreadyExists:
             log.info("%s runs already", spec.id)
 
-    async def _phase(self, name: str) -> None:
-        await self._reported(name)
+    async def _phase(self, name: str, components: Sequence[str] = ()) -> None:
+        """Ends when all of these have reported; without any, the one that is named like the phase."""
+        await asyncio.gather(*(self._reported(component) for component in components or (name,)))
         await self._end(name)
 
     async def _reported(self, component: str) -> None:
@@ -165,7 +168,7 @@ class Labd:
         await self._tell()
 
     async def _tell(self) -> None:
-        if self.progress.state == "starting" and any(phase.name == "addons" for phase in self.progress.phases):
+        if self.progress.state == "starting" and self.progress.complete:
             self.progress.state = "ready"
         async with self._changed:
             self._changed.notify_all()

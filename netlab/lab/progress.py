@@ -16,6 +16,7 @@ PHASES = {
     "apiserver": "API server",
     "components": "controllers, scheduler, node agents",
     "nodes": "nodes registered and Ready",
+    "proxies": "rules of the Services there are",
     "addons": "cluster DNS answering",
 }
 """Phase → what a reader calls it, in the order in which they end."""
@@ -43,6 +44,10 @@ class Progress:
         """Note the end of a phase; a second end of the same phase (after a restart) changes nothing."""
         if all(phase.name != name for phase in self.phases):
             self.phases.append(Phase(name, time.monotonic() - self.began, detail))
+
+    @property
+    def complete(self) -> bool:
+        return {phase.name for phase in self.phases} >= PHASES.keys()
 
     def to_obj(self) -> Obj:
         return {"state": self.state, "error": self.error, "phases": [asdict(phase) for phase in self.phases]}

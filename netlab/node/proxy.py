@@ -147,9 +147,10 @@ class Proxier:
         self._began = time.time()
         self._wake = asyncio.Event()
         self._switching = switching
+        self.synced = asyncio.Event()
+        """Everything has been written once."""
         self.settled = asyncio.Event()
-        """Everything is written, and nothing of another mode is left."""
-        self._synced = asyncio.Event()
+        """And nothing of another mode is left."""
         self._full_wanted = True
         self._begun = False
         self.syncs = 0
@@ -319,7 +320,7 @@ class Proxier:
             return True
 
     async def _remove_others(self) -> None:
-        await self._synced.wait()
+        await self.synced.wait()
         if not self._switching:
             await asyncio.sleep(self._timing.others)
         try:
@@ -364,7 +365,7 @@ class Proxier:
         self._full_wanted = False
         self.syncs += 1
         self.full_syncs += full
-        self._synced.set()
+        self.synced.set()
         if not self._table.pending:
             self.health.updated(time.time())
         await self._serve_health_checks()
@@ -466,7 +467,7 @@ async def start_proxy(
     """Runs the proxy of one node in the mode that its agent's configuration says, until cancelled.
 
     Modes "external" and "none" leave the node's rules to someone else. `switching`: the node had another mode until
-    now, of which nothing must be left; `ready` is called when that is so and everything is written.
+    now. `ready` is called when everything is written and, after a switch, nothing of the other mode is left.
     """
     from netlab.kernel import netns
 
@@ -494,11 +495,11 @@ async def start_proxy(
             for cluster, service in cidrs
         ]
         async with asyncio.TaskGroup() as group:
-            group.create_task(_tell(proxiers, ready))
+            group.create_task(_tell(proxiers, ready, switching=switching))
             group.create_task(run_all(proxiers, client))
 
 
-async def _tell(proxiers: Sequence[Proxier], ready: Callable[[], None]) -> None:
+async def _tell(proxiers: Sequence[Proxier], ready: Callable[[], None], *, switching: bool) -> None:
     for proxier in proxiers:
-        await proxier.settled.wait()
+        await (proxier.settled if switching else proxier.synced).wait()
     ready()

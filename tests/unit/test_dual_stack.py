@@ -15,6 +15,7 @@ from apiserver_harness import SERVICES, Harness, harness, service
 from netlab import topology
 from netlab.apiserver.allocation.families import fill_families
 from netlab.apiserver.allocation.records import keep_records
+from netlab.apiserver.bootstrap import keep
 from netlab.dataplane import iptables
 from netlab.dataplane.masquerade import masquerade_rules
 from netlab.dataplane.nodes import NodeNet, PodNet, link_local
@@ -356,6 +357,22 @@ async def test_a_dry_run_shows_and_takes_nothing(server: Harness) -> None:
 NETWORKING = "/apis/networking.k8s.io/v1"
 
 
+async def test_the_service_cidr_is_there_from_the_first_answer_on_and_comes_back(server: Harness) -> None:
+    path = f"{NETWORKING}/servicecidrs/kubernetes"
+    cidr = await server.ok("GET", path)
+    assert cidr["spec"]["cidrs"] == ["10.96.0.0/12", "fd96::/112"]
+    (ready,) = cidr["status"]["conditions"]
+    assert (ready["type"], ready["status"]) == ("Ready", "True")
+    server.tasks.append(asyncio.create_task(keep(server.api)))
+    await asyncio.sleep(0)
+    await server.ok("DELETE", path)
+    for _ in range(1000):
+        if (await server.call("GET", path))[0] == 200:
+            break
+        await asyncio.sleep(0.01)
+    assert (await server.ok("GET", path))["metadata"]["uid"] != cidr["metadata"]["uid"]
+
+
 async def test_every_address_has_its_record_while_a_service_has_it(server: Harness) -> None:
     both = ["10.96.0.9", "fd96::9"]
     await server.ok("POST", SERVICES, service("a", clusterIP=both[0], clusterIPs=both, ipFamilyPolicy=REQUIRE))
@@ -378,9 +395,6 @@ async def test_every_address_has_its_record_while_a_service_has_it(server: Harne
     labels = record["metadata"]["labels"]
     assert labels["ipaddress.kubernetes.io/ip-family"] == "IPv6"
     assert labels["ipaddress.kubernetes.io/managed-by"] == "ipallocator.k8s.io"
-    cidr = await server.ok("GET", f"{NETWORKING}/servicecidrs/kubernetes")
-    assert cidr["spec"]["cidrs"] == ["10.96.0.0/12", "fd96::/112"]
-    assert cidr["status"]["conditions"][0]["type"] == "Ready"
     await _patched(server, "a", {"ipFamilyPolicy": SINGLE})
     await become({"10.96.0.1", "10.96.0.9"})
     await server.ok("DELETE", f"{SERVICES}/a")

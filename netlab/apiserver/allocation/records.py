@@ -1,7 +1,7 @@
-"""What the API shows of the addresses of Services: the ServiceCIDR `kubernetes`, and an IPAddress for each one taken.
+"""What the API shows of the addresses of Services: an IPAddress for each one taken.
 
 Upstream allocates by these objects; here the Services themselves are the book (see the package), and these follow them,
-a moment later. Source followed: pkg/controlplane/controller/defaultservicecidr, pkg/registry/core/service/ipallocator.
+a moment later. Source followed: pkg/registry/core/service/ipallocator.
 """
 
 from __future__ import annotations
@@ -25,26 +25,7 @@ log = logging.getLogger(__name__)
 GROUP = "networking.k8s.io/v1"
 FAMILY_LABEL, MANAGED_LABEL = "ipaddress.kubernetes.io/ip-family", "ipaddress.kubernetes.io/managed-by"
 MANAGER = "ipallocator.k8s.io"
-DEFAULT = "kubernetes"
 _RETRY = 1.0
-
-
-def service_cidr(cidrs: Sequence[str], now: str) -> Obj:
-    """PURE. The cluster's own ServiceCIDR, ready for use."""
-    ready = {
-        "type": "Ready",
-        "status": "True",
-        "reason": "",
-        "message": "Kubernetes default Service CIDR is ready",
-        "lastTransitionTime": now,
-    }
-    return {
-        "apiVersion": GROUP,
-        "kind": "ServiceCIDR",
-        "metadata": {"name": DEFAULT},
-        "spec": {"cidrs": list(cidrs)},
-        "status": {"conditions": [ready]},
-    }
 
 
 def ip_address(address: str, namespace: str, name: str) -> Obj:
@@ -84,7 +65,6 @@ class Records:
         leave = self._api.store.subscribe(self._services.collection, self._look)
         try:
             self._read()
-            await self._keep_cidr()
             while True:
                 await self._wake.wait()
                 self._wake.clear()
@@ -122,14 +102,6 @@ class Records:
     def _mark(self, address: str) -> None:
         self._dirty[address] = None
         self._wake.set()
-
-    async def _keep_cidr(self) -> None:
-        cidrs = [str(one.network) for one in self._api.allocation.ranges.values()]
-        stored = self._api.stored(get(GROUP, "ServiceCIDR"))
-        current = self._api.store.latest(stored.key("", DEFAULT))
-        if current is None or meta.get(load(current, stored), "spec", "cidrs") != cidrs:
-            for _ in range(2):  # a new object is made without its status
-                await self._write(service_cidr(cidrs, meta.now_rfc3339(self._api.clock)))
 
     async def _settle(self, address: str) -> None:
         """One record: made, put right or removed; what an administrator made by hand stays."""
