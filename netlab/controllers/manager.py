@@ -49,6 +49,7 @@ CONTROLLERS: dict[str, str] = {
     "disruption": "netlab.controllers.disruption:DisruptionController",
     "horizontal-pod-autoscaler": "netlab.controllers.horizontal.controller:HorizontalController",
     "resourcequota": "netlab.controllers.resourcequota:ResourceQuotaController",
+    "clusterrole-aggregation": "netlab.controllers.clusterrole_aggregation:ClusterRoleAggregation",
     "csrapproving": "netlab.controllers.csr_approving:CsrApprovingController",
     "csrcleaner": "netlab.controllers.csr_cleaner:CsrCleaner",
     "bootstrapsigner": "netlab.controllers.bootstrap_tokens:BootstrapSigner",

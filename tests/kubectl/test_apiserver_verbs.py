@@ -149,7 +149,7 @@ async def test_looking_at_things(lab: Cluster) -> None:
 
 async def test_access(lab: Cluster) -> None:
     await lab.ok("create serviceaccount robot")
-    await lab.ok("create rolebinding v --clusterrole=view --serviceaccount=default:robot")
+    await lab.ok("create rolebinding v --clusterrole=system:aggregate-to-view --serviceaccount=default:robot")
     token = (await lab.ok("create token robot")).strip()
     assert token.count(".") == 2
     assert (await lab.ok("auth can-i get pods")).strip() == "yes"

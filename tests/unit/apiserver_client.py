@@ -1,7 +1,7 @@
 """A client of the in-process API server: controllers run against it without sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -119,3 +119,15 @@ async def controllers(server: Harness, *names: str, **settings: Any) -> AsyncIte
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def comes(ask: Callable[[], Awaitable[Any]], what: str, timeout: float = 15.0) -> Any:
+    """The first true answer to `ask`. Raises TimeoutError that says what never came."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while loop.time() < deadline:
+        found = await ask()
+        if found:
+            return found
+        await asyncio.sleep(0.01)
+    raise TimeoutError(f"not within {timeout} s: {what}")

@@ -50,14 +50,16 @@ async def test_a_service_account_may_what_it_was_granted_where_it_was(server: Ha
     await server.ok("POST", ACCOUNTS, account("robot"))
     token = await token_of(server, "robot")
     assert (await server.refused("GET", PODS, token=token))[0] == 403
-    await grant(server, "view", {"kind": "ServiceAccount", "name": "robot", "namespace": "default"})
+    await grant(server, "system:aggregate-to-view", {"kind": "ServiceAccount", "name": "robot", "namespace": "default"})
     await server.ok("GET", PODS, token=token)
     assert (await server.refused("GET", "/api/v1/pods", token=token))[0] == 403
     assert (await server.refused("GET", "/api/v1/namespaces/default/secrets", token=token))[0] == 403
     assert (await server.refused("POST", CMS, config_map("a"), token=token))[0] == 403
-    await grant(server, "edit", {"kind": "User", "name": "system:serviceaccount:default:robot"})
+    await grant(server, "system:aggregate-to-edit", {"kind": "User", "name": "system:serviceaccount:default:robot"})
     await server.ok("POST", CMS, config_map("a"), token=token)
-    await server.ok("DELETE", f"{RBAC}/namespaces/default/rolebindings/edit-system:serviceaccount:default:robot")
+    await server.ok(
+        "DELETE", f"{RBAC}/namespaces/default/rolebindings/system:aggregate-to-edit-system:serviceaccount:default:robot"
+    )
     assert (await server.refused("POST", CMS, config_map("b"), token=token))[0] == 403
 
 
@@ -144,7 +146,7 @@ async def test_ones_own_access(server: Harness) -> None:
     attributes = {"verb": "get", "resource": "pods", "namespace": "default"}
     body = {"spec": {"resourceAttributes": attributes}}
     assert (await server.ok("POST", url, body, token="joe-token"))["status"] == {"allowed": False}
-    await grant(server, "view", {"kind": "User", "name": "joe"})
+    await grant(server, "system:aggregate-to-view", {"kind": "User", "name": "joe"})
     assert (await server.ok("POST", url, body, token="joe-token"))["status"]["allowed"] is True
     rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
     found = await server.ok("POST", rules, {"spec": {"namespace": "default"}}, token="joe-token")
@@ -165,13 +167,10 @@ async def test_impersonation_needs_a_right(server: Harness) -> None:
     assert (await server.refused("POST", me, {}, headers={"impersonate-group": "a"}))[0] == 500
 
 
-async def test_rules_for_named_objects_and_aggregated_roles(server: Harness) -> None:
+async def test_rules_for_named_objects(server: Harness) -> None:
     rule = {"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"]}
-    role = {"metadata": {"name": "one", "labels": {"collect": "yes"}}, "rules": [rule]}
-    await server.ok("POST", f"{RBAC}/clusterroles", role)
-    selector = {"clusterRoleSelectors": [{"matchLabels": {"collect": "yes"}}]}
-    await server.ok("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "all"}, "aggregationRule": selector})
-    await grant(server, "all", {"kind": "User", "name": "joe"})
+    await server.ok("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "one"}, "rules": [rule]})
+    await grant(server, "one", {"kind": "User", "name": "joe"})
     for name in "ab":
         await server.ok("POST", CMS, config_map(name))
     await server.ok("GET", f"{CMS}/a", token="joe-token")

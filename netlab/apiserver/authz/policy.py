@@ -162,6 +162,7 @@ _CONTROLLER_RULES = (
     Rule("get list watch create update patch delete deletecollection", "*", "*"),
     Rule("get", paths="/metrics /healthz"),
     Rule("approve sign", "certificates.k8s.io", "signers"),
+    Rule("escalate", "rbac.authorization.k8s.io", "clusterroles"),
 )
 
 CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
@@ -270,18 +271,9 @@ def objects() -> list[Obj]:
         for wider in _COLLECTED_INTO[role]:
             collected["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{wider}"] = "true"
         collected["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]}
-        collected["rules"] = [rule.obj() for rule in _reachable(role)]
         found.append(collected)
     found += [_binding(*row) for row in BINDINGS]
     return found
-
-
-def _reachable(role: str) -> list[Rule]:
-    rules = list(AGGREGATES[role][2])
-    for narrower, wider in _COLLECTED_INTO.items():
-        if role in wider:
-            rules += _reachable(narrower)
-    return rules
 
 
 def _role(name: str, rules: tuple[Rule, ...], labels: dict[str, str]) -> Obj:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from netlab.api import labels, meta
+from netlab.api import meta
 from netlab.api.types import Obj
 from netlab.apiserver.authz.authorizer import ALLOWED, Action, Decision
 from netlab.apiserver.wire.message import User
@@ -148,19 +148,7 @@ class Rbac:
             role = self._reader.read(GROUP, "ClusterRole", "", name)
         if role is None:
             return ()
-        return [*(role.get("rules") or ()), *self._aggregated(role)]
-
-    def _aggregated(self, role: Obj) -> list[Obj]:
-        """The rules that an aggregation rule collects, whether or not a controller has written them down yet."""
-        selectors = meta.get(role, "aggregationRule", "clusterRoleSelectors", default=[])
-        if not selectors:
-            return []
-        chosen = [labels.from_label_selector(selector) for selector in selectors]
-        found: list[Obj] = []
-        for other in self._reader.read_all(GROUP, "ClusterRole", ""):
-            if any(selector.matches(meta.labels(other)) for selector in chosen):
-                found += other.get("rules") or ()
-        return found
+        return role.get("rules") or ()
 
 
 def _subject(subject: Obj, namespace: str) -> str:
