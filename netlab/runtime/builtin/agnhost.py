@@ -98,35 +98,6 @@ def _serve_tcp(server: Server, port: int, name: str) -> None:
     server.watch(listener, accept)
 
 
-def porter(*_arguments: str) -> int:
-    """Serves the value of every SERVE_PORT_<n> on port n over HTTP (and SERVE_SCTP_PORT_<n> over SCTP)."""
-    texts: dict[str, str] = {}
-
-    def answer(request: Request) -> Response:
-        text = texts[request.local.rpartition(":")[2]]
-        return Response(text, headers={"Content-Type": "text/html; charset=utf-8"} if _is_html(text) else {})
-
-    server = Server(answer)
-    for name, value in os.environ.items():
-        for prefix, proto in (("SERVE_PORT_", 0), ("SERVE_SCTP_PORT_", netexec.IPPROTO_SCTP)):
-            if name.startswith(prefix) and name[len(prefix) :].isdigit():
-                port = name[len(prefix) :]
-                texts[port] = value
-                server.add(listen(socket.SOCK_STREAM, int(port), proto=proto))
-    server.run()
-    return 0
-
-
-_HTML = ("!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table", "a", "style", "title", "b",
-         "body", "br", "p", "!--")  # fmt: skip
-
-
-def _is_html(text: str) -> bool:
-    """What Go's http.DetectContentType takes for HTML."""
-    start = text.lstrip("\t\n\x0c\r ").lower()
-    return any(start.startswith((f"<{tag} ", f"<{tag}>")) for tag in _HTML)
-
-
 def liveness(*_arguments: str) -> int:
     started = time.monotonic()
 
@@ -232,20 +203,36 @@ def version(*_arguments: str) -> int:
     return 0
 
 
+def _later(module: str) -> Callable[..., int]:
+    """A sub-command whose module only the pod loads that runs it: PID 1 stays light."""
+
+    def run(*arguments: str) -> int:
+        from importlib import import_module
+
+        return int(import_module(f"netlab.runtime.builtin.{module}").main(*arguments))
+
+    return run
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "connect": connect.main,
+    "crd-conversion-webhook": _later("crdconvert"),
     "dns-server-list": dns_server_list,
     "dns-suffix": dns_suffix,
     "entrypoint-tester": entrypoint_tester,
     "etc-hosts": etc_hosts,
+    "guestbook": _later("guestbook"),
     "inclusterclient": inclusterclient,
     "liveness": liveness,
     "logs-generator": logs_generator,
+    "mounttest": _later("mounttest"),
     "netexec": netexec.main,
     "pause": pause.main,
-    "porter": porter,
+    "porter": _later("porter"),
     "serve-hostname": serve_hostname,
+    "test-service-account-issuer-discovery": _later("openid"),
     "test-webserver": test_webserver,
+    "webhook": _later("webhook"),
 }
 
 

@@ -1,0 +1,135 @@
+"""agnhost's builtin sub-commands that decide something: webhooks, conversions, tokens, file modes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from netlab.runtime.builtin import crdconvert, mounttest, openid, webhook
+from netlab.runtime.builtin.web import Request
+
+Obj = dict[str, Any]
+JSON = {"content-type": "application/json"}
+
+
+def _review(path: str, resource: str, obj: Obj, operation: str = "CREATE", **more: Any) -> Obj:
+    asked = {"uid": "u", "resource": {"group": "", "version": "v1", "resource": resource}, "object": obj, **more}
+    body = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1",
+            "request": {"operation": operation, **asked}}  # fmt: skip
+    answer = webhook.answer(Request("POST", path, "HTTP/1.1", JSON, json.dumps(body).encode()))
+    assert answer.status == 200
+    said: Obj = json.loads(answer.body)["response"]
+    assert said["uid"] == "u"
+    return said
+
+
+POD: Obj = {"metadata": {"name": "webhook-to-be-mutated"}, "spec": {"containers": [{"name": "a"}]}}
+PATCHES: list[tuple[str, str, Obj, list[Obj]]] = [
+    ("/add-label", "pods", {"metadata": {}},
+     [{"op": "add", "path": "/metadata/labels", "value": {"added-label": "yes"}}]),
+    ("/add-label", "pods", {"metadata": {"labels": {"added-label": "no"}}},
+     [{"op": "replace", "path": "/metadata/labels/added-label", "value": "yes"}]),
+    ("/add-label", "pods", {"metadata": {"labels": {"added-label": "yes"}}}, []),
+    ("/mutating-configmaps", "configmaps", {"data": {"mutation-start": "yes"}},
+     [{"op": "add", "path": "/data/mutation-stage-1", "value": "yes"}]),
+    ("/mutating-configmaps", "configmaps", {"data": {"mutation-start": "yes", "mutation-stage-1": "yes"}},
+     [{"op": "add", "path": "/data/mutation-stage-2", "value": "yes"}]),
+    ("/mutating-custom-resource", "things", {"data": {}}, []),
+    ("/mutating-pods", "pods", POD, [{"op": "add", "path": "/spec/initContainers", "value": [
+        {"image": "webhook-added-image", "name": "webhook-added-init-container", "resources": {}}]}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "resource", "obj", "wanted"), PATCHES)
+def test_mutating_rules(path: str, resource: str, obj: Obj, wanted: list[Obj]) -> None:
+    said = _review(path, resource, obj)
+    assert said["allowed"]
+    assert (json.loads(base64.b64decode(said["patch"])) if "patch" in said else []) == wanted
+
+
+UNWANTED = {"data": {"webhook-e2e-test": "webhook-disallow"}}
+REFUSALS: list[tuple[str, str, Obj, Obj]] = [
+    ("/always-deny", "pods", {}, {"message": "this webhook denies all requests"}),
+    ("/pods", "pods", {"metadata": {"labels": {"webhook-e2e-test": "webhook-disallow"}},
+                       "spec": {"containers": [{"name": "webhook-disallow"}]}},
+     {"message": "the pod contains unwanted label; the pod contains unwanted container name;"}),
+    ("/configmaps", "configmaps", UNWANTED, {"reason": "the configmap contains unwanted key and value"}),
+    ("/custom-resource", "things", UNWANTED, {"reason": "the custom resource contains unwanted data"}),
+    ("/configmaps", "pods", {}, {"message": "expect resource to be { v1 configmaps}"}),
+    ("/mutating-pods-sidecar", "pods", POD,
+     {"status": "Failure", "code": 500, "message": "No image specified by the sidecar-image parameter"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "resource", "obj", "wanted"), REFUSALS)
+def test_refusing_rules(path: str, resource: str, obj: Obj, wanted: Obj) -> None:
+    said = _review(path, resource, obj)
+    assert (said["allowed"], said["status"]) == (False, {"metadata": {}, **wanted})
+
+
+def test_deletion_is_judged_by_the_old_object() -> None:
+    old = {"data": {"webhook-e2e-test": "webhook-nondeletable"}}
+    said = _review("/configmaps", "configmaps", {}, "DELETE", oldObject=old)
+    assert said["status"]["reason"] == "the configmap cannot be deleted because it contains unwanted key and value"
+
+
+@pytest.mark.parametrize(
+    ("obj", "version", "wanted"),
+    [
+        ({"apiVersion": crdconvert.V1, "hostPort": "h:1"}, crdconvert.V2, {"host": "h", "port": "1"}),
+        ({"apiVersion": crdconvert.V2, "host": "h", "port": "1"}, crdconvert.V1, {"hostPort": "h:1"}),
+        ({"apiVersion": crdconvert.V2, "host": "h"}, crdconvert.V1, {"hostPort": "h:"}),
+        ({"apiVersion": crdconvert.V2}, crdconvert.V1, {}),
+    ],
+)
+def test_conversion(obj: Obj, version: str, wanted: Obj) -> None:
+    said = crdconvert.respond({"uid": "u", "desiredAPIVersion": version, "objects": [obj]})
+    assert said["convertedObjects"] == [{"apiVersion": version, **wanted}]
+    assert said["result"]["status"] == "Success"
+
+
+def test_conversion_refused() -> None:
+    obj = {"apiVersion": crdconvert.V1, "hostPort": "no port"}
+    said = crdconvert.respond({"uid": "u", "desiredAPIVersion": crdconvert.V2, "objects": [obj]})
+    assert said["result"]["message"] == "invalid hostPort value `no port`"
+
+
+EC, RSA = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
+KEYS: dict[str, tuple[Any, Obj]] = {
+    "ES256": (EC, json.loads(ECAlgorithm.to_jwk(EC.public_key()))),
+    "RS256": (RSA, json.loads(RSAAlgorithm.to_jwk(RSA.public_key()))),
+}
+
+
+@pytest.mark.parametrize("algorithm", list(KEYS))
+def test_token(algorithm: str) -> None:
+    private, public = KEYS[algorithm]
+    now = time.time()
+    token = jwt.encode({"iss": "i", "aud": ["a", "b"], "exp": now + 60}, private, algorithm=algorithm)
+    assert openid.verify(token, "i", "b", [public], now)["aud"] == ["a", "b"]
+    wrong = {"other issuer": (token, "j", "b", now), "other audience": (token, "i", "c", now),
+             "too late": (token, "i", "b", now + 61), "forged": (_forged(token), "i", "b", now)}  # fmt: skip
+    for text, issuer, audience, when in wrong.values():
+        with pytest.raises(openid.Invalid):
+            openid.verify(text, issuer, audience, [public], when)
+
+
+def _forged(token: str) -> str:
+    head, body, signature = token.split(".")
+    claims = {**json.loads(openid.decode(body)), "sub": "someone else"}
+    return ".".join([head, base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("="), signature])
+
+
+@pytest.mark.parametrize(
+    ("mode", "wanted"),
+    [(0o100644, "-rw-r--r--"), (0o041777, "dtrwxrwxrwx"), (0o042755, "dgrwxr-xr-x"), (0o120777, "Lrwxrwxrwx")],
+)
+def test_modes_as_go_prints_them(mode: int, wanted: str) -> None:
+    assert mounttest.mode_text(mode) == wanted
