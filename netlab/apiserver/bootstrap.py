@@ -15,8 +15,9 @@ from netlab.apiserver import lifecycle
 from netlab.apiserver.aggregation.published import published
 from netlab.apiserver.api import Api
 from netlab.apiserver.authz import policy
+from netlab.apiserver.authz.reconcile import is_default, led_elsewhere, reconciled
 from netlab.apiserver.storage import load
-from netlab.apiserver.writing import write_changed, write_new
+from netlab.apiserver.writing import write_changed, write_gone, write_new
 from netlab.store import Event
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -91,6 +92,9 @@ async def ensure(api: Api, wanted: Obj) -> None:
             if error.reason != "AlreadyExists":
                 raise
         return
+    if is_default(wanted):
+        await _reconcile(api, wanted, load(current, stored), current.revision)
+        return
     old, new = load(current, stored), load(current, stored)
     for field, value in wanted.items():
         if field not in ("metadata", "status"):
@@ -100,6 +104,19 @@ async def ensure(api: Api, wanted: Obj) -> None:
             new["metadata"][field] = {**new["metadata"].get(field, {}), **wanted["metadata"][field]}
     if new != old:
         await write_changed(api, stored, resource, new, current.revision)
+
+
+async def _reconcile(api: Api, wanted: Obj, old: Obj, revision: int) -> None:
+    """Bring a default role or binding back, as far as an administrator lets it."""
+    resource = get(wanted["apiVersion"], wanted["kind"])
+    stored = api.stored(resource)
+    if led_elsewhere(old, wanted):
+        await write_gone(api, stored, resource, old, revision)
+        await ensure(api, wanted)
+        return
+    new = reconciled(old, wanted)
+    if new != old:
+        await write_changed(api, stored, resource, new, revision)
 
 
 def _namespace(name: str) -> Obj:

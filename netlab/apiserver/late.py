@@ -1,7 +1,8 @@
 """What a cluster is expected to hold but nobody waits for: made once the server answers, off the way of the start.
 
 Put there where missing; what an administrator changed stays. It is kubeadm's `cluster-info` with the right to read it
-without credentials, and the flow schemas and priority levels of 1.33.
+without credentials, the flow schemas and priority levels of 1.33, and the default roles that nothing here waits for,
+which are reconciled at every start.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from netlab.api import meta
 from netlab.api.resources import get
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
+from netlab.apiserver.authz.reconcile import is_default
 from netlab.apiserver.bootstrap import ensure
 
 log = logging.getLogger("netlab.apiserver")
@@ -26,8 +28,7 @@ _PUBLIC, _INFO, _ROLE = "kube-public", "cluster-info", "kubeadm:bootstrap-signer
 async def make_late(api: Api, after: float = AFTER) -> None:
     """Wait, then make what is missing. Failures are logged: nothing depends on these objects."""
     await asyncio.sleep(after)
-    wanted = late_objects(api)
-    missing = [obj for obj in wanted if _absent(api, obj)]
+    missing = [obj for obj in late_objects(api) if is_default(obj) or _absent(api, obj)]
     for error in await asyncio.gather(*(ensure(api, obj) for obj in missing), return_exceptions=True):
         if isinstance(error, Exception):
             log.error("default object: %s", error)
@@ -35,9 +36,10 @@ async def make_late(api: Api, after: float = AFTER) -> None:
 
 def late_objects(api: Api) -> list[Obj]:
     """All that is made late."""
+    from netlab.apiserver.authz import policy
     from netlab.apiserver.flow.defaults import objects
 
-    return [cluster_info(api), *_public_reader(), *objects()]
+    return [cluster_info(api), *_public_reader(), *objects(), *policy.late_objects()]
 
 
 async def run_late(api: Api) -> None:

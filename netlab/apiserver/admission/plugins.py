@@ -1,12 +1,14 @@
 """The plug-ins that run, in upstream's order (pkg/kubeapiserver/options/plugins.go).
 
 Of 1.33's default ones, ClusterTrustBundleAttest and PodTopologyLabels are not here: what they are about
-(ClusterTrustBundles, the gate PodTopologyLabelsAdmission) is off by default.
+(ClusterTrustBundles, the gate PodTopologyLabelsAdmission) is off by default. RbacEscalation is upstream's storage
+wrapper for roles and bindings.
 """
 
 from netlab.apiserver.admission import (
     certificates,
     default_classes,
+    escalation,
     limit_ranger,
     namespace_lifecycle,
     node_restriction,
@@ -38,5 +40,6 @@ PLUGINS: tuple[Plugin, ...] = (
     certificates.SIGNING,
     certificates.PLUGIN,
     default_classes.INGRESS,
+    escalation.PLUGIN,
     resource_quota.PLUGIN,
 )

@@ -4,46 +4,19 @@ Source followed: plugin/pkg/auth/authorizer/rbac/bootstrappolicy (policy.go), an
 administrators. Rows that are netlab's own say so: its controllers and its node agents each run as one identity.
 """
 
-from typing import NamedTuple
-
 from netlab.api.types import Obj
+from netlab.apiserver.authz import controller_policy, namespace_policy
+from netlab.apiserver.authz.policy_rule import ALL, EVENTS, READ, WRITE, Rule, binding, role, subject
 
-READ = "get list watch"
-WRITE = "create delete deletecollection patch update"
-ALL = f"{WRITE} {READ}"
 _RBAC, _AUTHZ, _AUTHN = "rbac.authorization.k8s.io", "authorization.k8s.io", "authentication.k8s.io"
-_NET, _STORAGE = "networking.k8s.io", "storage.k8s.io"
+_NET, _STORAGE, _LEASES = "networking.k8s.io", "storage.k8s.io", "coordination.k8s.io"
 _REQUESTS = "system:certificates.k8s.io:certificatesigningrequests"
-_BOOTSTRAP = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _EDIT, _VIEW, _ADMIN = (f"rbac.authorization.k8s.io/aggregate-to-{name}" for name in ("edit", "view", "admin"))
 
-
 BOOTSTRAPPERS = "system:bootstrappers:kubeadm:default-node-token"
-
-
-class Rule(NamedTuple):
-    """Words separated by blanks; the core API group is written "core"."""
-
-    verbs: str
-    groups: str = ""
-    resources: str = ""
-    names: str = ""
-    paths: str = ""
-
-    def obj(self) -> Obj:
-        found: Obj = {"verbs": self.verbs.split()}
-        if self.paths:
-            found["nonResourceURLs"] = self.paths.split()
-            return found
-        found["apiGroups"] = ["" if group == "core" else group for group in self.groups.split()]
-        found["resources"] = self.resources.split()
-        if self.names:
-            found["resourceNames"] = self.names.split()
-        return found
-
-
-_EVENTS = Rule("create patch update", "core events.k8s.io", "events")
 _DISCOVERY = "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/"
+
+_ISSUER = "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/"
 
 _VIEW_RULES = (
     Rule(
@@ -68,6 +41,12 @@ _VIEW_RULES = (
     ),
     Rule(READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
     Rule(READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
+    Rule(
+        READ,
+        "extensions",
+        "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status "
+        "networkpolicies replicasets replicasets/scale replicasets/status replicationcontrollers/scale",
+    ),
     Rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
     Rule(READ, _NET, "ingresses ingresses/status networkpolicies"),
 )
@@ -91,9 +70,15 @@ _EDIT_RULES = (
     ),
     Rule(WRITE, "autoscaling", "horizontalpodautoscalers"),
     Rule(WRITE, "batch", "cronjobs jobs"),
+    Rule(
+        WRITE,
+        "extensions",
+        "daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets "
+        "replicasets/scale replicationcontrollers/scale",
+    ),
     Rule(WRITE, "policy", "poddisruptionbudgets"),
     Rule(WRITE, _NET, "ingresses networkpolicies"),
-    Rule(ALL, "coordination.k8s.io", "leases"),
+    Rule(ALL, _LEASES, "leases"),
 )
 _ADMIN_RULES = (
     Rule("create", _AUTHZ, "localsubjectaccessreviews"),
@@ -104,8 +89,9 @@ NODE_RULES = (
     Rule("create", _AUTHZ, "localsubjectaccessreviews subjectaccessreviews"),
     Rule(READ, "core", "services"),
     Rule("create get list watch", "core", "nodes"),
-    Rule("patch update", "core", "nodes nodes/status"),
-    _EVENTS,
+    Rule("patch update", "core", "nodes/status"),
+    Rule("patch update", "core", "nodes"),
+    Rule("create patch update", "core", "events"),
     Rule(READ, "core", "pods"),
     Rule("create delete", "core", "pods"),
     Rule("patch update", "core", "pods/status"),
@@ -114,10 +100,10 @@ NODE_RULES = (
     Rule("get", "core", "persistentvolumeclaims persistentvolumes"),
     Rule("get", "core", "endpoints"),
     Rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
-    Rule("create delete get patch update", "coordination.k8s.io", "leases"),
+    Rule("create delete get patch update", _LEASES, "leases"),
     Rule("get", _STORAGE, "volumeattachments"),
-    Rule("create", "core", "serviceaccounts/token"),
     Rule("get patch update", "core", "persistentvolumeclaims/status"),
+    Rule("create", "core", "serviceaccounts/token"),
     Rule(READ, _STORAGE, "csidrivers"),
     Rule("create delete get patch update", _STORAGE, "csinodes"),
     Rule(READ, "node.k8s.io", "runtimeclasses"),
@@ -125,33 +111,39 @@ NODE_RULES = (
 _PROXY_RULES = (
     Rule("list watch", "core", "endpoints services"),
     Rule(READ, "core", "nodes"),
-    _EVENTS,
-    Rule("list watch", "discovery.k8s.io", "endpointslices"),
+    EVENTS,
     Rule("list watch", _NET, "servicecidrs"),
+    Rule("list watch", "discovery.k8s.io", "endpointslices"),
 )
 _SCHEDULER_RULES = (
-    _EVENTS,
-    Rule("create", "coordination.k8s.io", "leases"),
-    Rule("get list update watch", "coordination.k8s.io", "leases", "kube-scheduler"),
+    EVENTS,
+    Rule("create", _LEASES, "leases"),
+    Rule("get update", _LEASES, "leases", "kube-scheduler"),
     Rule(READ, "core", "nodes"),
     Rule("delete get list watch", "core", "pods"),
     Rule("create", "core", "bindings pods/binding"),
     Rule("patch update", "core", "pods/status"),
-    Rule(READ, "core", "replicationcontrollers services namespaces"),
+    Rule(READ, "core", "replicationcontrollers services"),
     Rule(READ, "apps extensions", "replicasets"),
     Rule(READ, "apps", "statefulsets"),
     Rule(READ, "policy", "poddisruptionbudgets"),
     Rule(READ, "core", "persistentvolumeclaims persistentvolumes"),
     Rule("create", _AUTHN, "tokenreviews"),
     Rule("create", _AUTHZ, "subjectaccessreviews"),
-    Rule(READ, _STORAGE, "csinodes csidrivers csistoragecapacities storageclasses volumeattachments"),
+    Rule(READ, _STORAGE, "csinodes"),
+    Rule(READ, "core", "namespaces"),
+    Rule(READ, _STORAGE, "csidrivers"),
+    Rule(READ, _STORAGE, "csistoragecapacities"),
+    Rule(READ, _STORAGE, "volumeattachments"),
 )
 _MANAGER_RULES = (
-    _EVENTS,
-    Rule("create", "coordination.k8s.io", "leases"),
-    Rule("get list update watch", "coordination.k8s.io", "leases", "kube-controller-manager"),
-    Rule("create delete get update", "core", "secrets serviceaccounts"),
-    Rule("get", "core", "namespaces configmaps"),
+    EVENTS,
+    Rule("create", _LEASES, "leases"),
+    Rule("get update", _LEASES, "leases", "kube-controller-manager"),
+    Rule("create", "core", "secrets serviceaccounts"),
+    Rule("delete", "core", "secrets"),
+    Rule("get", "core", "configmaps namespaces secrets serviceaccounts"),
+    Rule("update", "core", "secrets serviceaccounts"),
     Rule("create", _AUTHN, "tokenreviews"),
     Rule("create", _AUTHZ, "subjectaccessreviews"),
     Rule("list watch", "*", "*"),
@@ -176,15 +168,30 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
         Rule("create", _AUTHN, "selfsubjectreviews"),
     ),
     "system:public-info-viewer": (Rule("get", paths="/healthz /livez /readyz /version /version/"),),
-    "system:service-account-issuer-discovery": (
-        Rule("get", paths="/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks"),
-    ),
+    "system:service-account-issuer-discovery": (Rule("get", paths=_ISSUER),),
     "system:node": NODE_RULES,
     "system:node-proxier": _PROXY_RULES,
     "system:kubelet-api-admin": (
         Rule(READ, "core", "nodes"),
         Rule("proxy", "core", "nodes"),
         Rule("*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+        Rule("*", "core", "nodes/configz nodes/healthz nodes/pods"),
+    ),
+    "system:heapster": (
+        Rule(READ, "core", "events namespaces nodes pods"),
+        Rule(READ, "extensions", "deployments"),
+    ),
+    "system:node-problem-detector": (
+        Rule("get", "core", "nodes"),
+        Rule("patch", "core", "nodes/status"),
+        EVENTS,
+    ),
+    "system:persistent-volume-provisioner": (
+        Rule("create delete get list watch", "core", "persistentvolumes"),
+        Rule("get list update watch", "core", "persistentvolumeclaims"),
+        Rule(READ, _STORAGE, "storageclasses"),
+        Rule("watch", "core", "events"),
+        EVENTS,
     ),
     "system:node-bootstrapper": (Rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),),
     f"{_REQUESTS}:nodeclient": (Rule("create", "certificates.k8s.io", "certificatesigningrequests/nodeclient"),),
@@ -206,8 +213,9 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
     "system:kube-scheduler": _SCHEDULER_RULES,
     "system:kube-dns": (Rule("list watch", "core", "endpoints services"),),
     "system:volume-scheduler": (
-        Rule("get list patch update watch", "core", "persistentvolumes persistentvolumeclaims"),
+        Rule("get list patch update watch", "core", "persistentvolumes"),
         Rule(READ, _STORAGE, "storageclasses"),
+        Rule("get list patch update watch", "core", "persistentvolumeclaims"),
     ),
     "system:coredns": (
         Rule("list watch", "core", "endpoints services pods namespaces"),
@@ -262,46 +270,30 @@ BINDINGS: tuple[tuple[str, str, str, str], ...] = (
 
 
 def objects() -> list[Obj]:
-    """Every default ClusterRole and ClusterRoleBinding."""
-    found = [_role(name, rules, _BOOTSTRAP) for name, rules in CLUSTER_ROLES.items()]
-    for role, (part, label, rules) in AGGREGATES.items():
+    """The ClusterRoles and ClusterRoleBindings that a starting cluster needs."""
+    found = [role(name, rules) for name, rules in CLUSTER_ROLES.items()]
+    for name, (part, label, rules) in AGGREGATES.items():
+        found.append(role(part, rules, {label: "true"}))
         # what view may, edit may; what edit may, admin may
-        found.append(_role(part, rules, {**_BOOTSTRAP, label: "true"}))
-        collected = _role(role, (), {**_BOOTSTRAP})
-        for wider in _COLLECTED_INTO[role]:
-            collected["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{wider}"] = "true"
-        collected["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]}
-        found.append(collected)
-    found += [_binding(*row) for row in BINDINGS]
+        wider = {f"rbac.authorization.k8s.io/aggregate-to-{one}": "true" for one in _COLLECTED_INTO[name]}
+        selectors = [{"matchLabels": {label: "true"}}]
+        found.append({**role(name, (), wider), "aggregationRule": {"clusterRoleSelectors": selectors}})
+    found += [
+        binding(name, to, [subject(kind, one) for one in subjects.split()]) for name, to, kind, subjects in BINDINGS
+    ]
     return found
 
 
-def _role(name: str, rules: tuple[Rule, ...], labels: dict[str, str]) -> Obj:
-    metadata = {
-        "name": name,
-        "labels": dict(labels),
-        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
-    }
-    return {"kind": "ClusterRole", "apiVersion": f"{_RBAC}/v1", "metadata": metadata, "rules": [r.obj() for r in rules]}
-
-
-def _binding(name: str, role: str, kind: str, subjects: str) -> Obj:
-    metadata = {
-        "name": name,
-        "labels": dict(_BOOTSTRAP),
-        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
-    }
-    return {
-        "kind": "ClusterRoleBinding",
-        "apiVersion": f"{_RBAC}/v1",
-        "metadata": metadata,
-        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
-        "subjects": [_subject(kind, subject) for subject in subjects.split()],
-    }
-
-
-def _subject(kind: str, name: str) -> Obj:
-    if kind == "ServiceAccount":
-        namespace, _, account = name.partition("/")
-        return {"kind": kind, "name": account, "namespace": namespace}
-    return {"apiGroup": _RBAC, "kind": kind, "name": name}
+def late_objects() -> list[Obj]:
+    """Those that nothing here waits for: of upstream's controllers, and the Roles of kube-system and kube-public."""
+    found = []
+    for name, rules in controller_policy.ROLES.items():
+        whole = controller_policy.PREFIX + name
+        found.append(role(whole, rules))
+        found.append(binding(whole, whole, [subject("ServiceAccount", f"kube-system/{name}")]))
+    found += [role(name, rules, None, namespace) for namespace, name, rules in namespace_policy.ROLES]
+    for namespace, name, to, users, accounts in namespace_policy.BINDINGS:
+        subjects = [subject("User", one) for one in users.split()]
+        subjects += [subject("ServiceAccount", one) for one in accounts.split()]
+        found.append(binding(name, to, subjects, namespace))
+    return found
