@@ -23,6 +23,7 @@ from netlab.apiserver.operations.list_ import list_
 from netlab.apiserver.operations.patch import patch
 from netlab.apiserver.operations.update import update
 from netlab.apiserver.operations.watch import watch
+from netlab.apiserver.wire.compression import compressed, large
 from netlab.apiserver.wire.message import Answer, Request, Response, Sink, Streaming, User, error_response
 from netlab.apiserver.wire.path import RequestInfo
 from netlab.apiserver.wire.pretty import prettify, wants_pretty
@@ -68,6 +69,8 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
         found.headers["Warning"] = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
     if isinstance(found, Response) and wants_pretty(request):
         prettify(found)
+    if isinstance(found, Response) and large(found):
+        found = await compressed(request, found)
     info, code = request.info, found.code if isinstance(found, Response) else 200
     api.requests[info.verb, info.group, info.version, info.resource, info.subresource, code] += 1
     return found if api.auditor is None else _audited(request, found)
