@@ -52,7 +52,7 @@ class Program:
     source: str
     type: Type
     used: frozenset[str]
-    estimate: float
+    estimate: int
     step: Step
 
     def evaluate(self, variables: Mapping[str, Any], limit: float = PER_CALL_LIMIT) -> tuple[Any, int]:
@@ -73,4 +73,4 @@ def compile_expression(source: str, environment: Environment) -> Program:
     kind = checker.check(node)
     if checker.issues:
         raise CompileError(source, checker.issues)
-    return Program(source, kind, frozenset(checker.used), estimate(node), plan(node))
+    return Program(source, kind, frozenset(checker.used), estimate(node, environment.variables.get("self")), plan(node))

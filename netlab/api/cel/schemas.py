@@ -37,7 +37,7 @@ INT_OR_STRING, EMBEDDED = "x-kubernetes-int-or-string", "x-kubernetes-embedded-r
 _WORDS = "true false null in as break const continue else for function if import let loop package namespace return"
 _RESERVED = frozenset([*_WORDS.split(), "var", "void", "while"])
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__", "$": "__dollar__"}
-_DATES = {"duration": (DURATION, 4, 32), "date": (TIMESTAMP, 12, 12), "date-time": (TIMESTAMP, 22, 37)}
+_DATES = {"duration": (DURATION, 3, 32), "date": (TIMESTAMP, 12, 12), "date-time": (TIMESTAMP, 21, 32)}
 """Type, smallest and largest size in JSON of texts with a format."""
 _TEXT: Obj = {"type": "string"}
 _META: Obj = {"type": "object", "properties": {"name": _TEXT, "generateName": _TEXT}}
@@ -125,7 +125,7 @@ def _object(schema: Obj, name: str) -> Declared | None:
         if value is None:
             return None
         most = schema.get("maxProperties", (MAX_REQUEST - 2) // (value.smallest + 6))
-        return Declared(map_of(replace(STRING, size=MAX_REQUEST - 2), value.type, max(0, int(most))), 2)
+        return Declared(map_of(STRING, value.type, max(0, int(most))), 2)
     fields: dict[str, Field] = {}
     smallest, required = 2, schema.get("required") or ()
     for key, inner in (schema.get("properties") or {}).items():

@@ -39,7 +39,7 @@ class Field:
 
 
 DYN = Type("dyn")
-BOOL, INT, UINT, DOUBLE = Type("bool", size=1), Type("int", size=1), Type("uint", size=1), Type("double", size=1)
+BOOL, INT, UINT, DOUBLE = Type("bool"), Type("int"), Type("uint"), Type("double")
 STRING, BYTES, NULL = Type("string"), Type("bytes"), Type("null_type")
 DURATION, TIMESTAMP = Type("google.protobuf.Duration"), Type("google.protobuf.Timestamp")
 ERROR = Type("!error!")
@@ -133,8 +133,6 @@ class Overload:
     call: Callable[..., Any]
     cost: Callable[..., float] | None = None
     """From the sizes of the arguments to the cost; None costs 1."""
-    sized: Callable[..., float] | None = None
-    """From the sizes of the arguments to the largest size of the result."""
 
 
 def parse_type(text: str) -> Type:
@@ -175,7 +173,6 @@ def overload(
     signature: str,
     call: Callable[..., Any],
     cost: Callable[..., float] | None = None,
-    sized: Callable[..., float] | None = None,
 ) -> Overload:
     """From `list(T).indexOf(T) -> int`, or `isURL(string) -> bool`."""
     left, _, right = signature.rpartition("->")
@@ -194,7 +191,7 @@ def overload(
     params = [parse_type(one) for one in _split(inside)]
     if member:
         params.insert(0, parse_type(target))
-    return Overload(name, tuple(params), parse_type(right), member, call, cost, sized)
+    return Overload(name, tuple(params), parse_type(right), member, call, cost)
 
 
 def _opening(text: str) -> int:

@@ -1,5 +1,7 @@
 """What a Service needs before it is stored: its cluster address, its node ports, its health check port."""
 
+from __future__ import annotations
+
 import ipaddress
 from collections.abc import Callable, Iterable
 
@@ -21,6 +23,35 @@ class AddressRange:
         self.first = str(self.network.network_address + 1)
         last = int(self.network.broadcast_address) - (self.network.version == 4)
         self.pool = Pool(int(self.network.network_address) + 1, last, ip_band(self.network.num_addresses))
+
+
+class _Numbers:
+    """The node ports that one request takes. A dry run takes nothing, and shows numbers that nobody has."""
+
+    def __init__(self, pool: Pool, taken: list[tuple[Pool, int]], dry_run: bool) -> None:
+        self.pool, self.taken, self.dry_run = pool, taken, dry_run
+        self.own: list[int] = []
+
+    def take(self, number: int) -> bool:
+        if not self.pool.take(number):
+            return False
+        self._note(number)
+        return True
+
+    def any(self) -> int:
+        """Raises 500 when all are taken. Dry: the next above its own, at first just above the range, as upstream."""
+        if self.dry_run:
+            self.own.append(max(self.own, default=self.pool.last + 1) + 1)
+            return self.own[-1]
+        number = self.pool.take_any()
+        if number is None:
+            raise errors.internal("failed to allocate a nodePort: range is full")
+        self._note(number)
+        return number
+
+    def _note(self, number: int) -> None:
+        self.own.append(number)
+        self.taken.append((self.pool, number))
 
 
 class Allocation:
@@ -133,47 +164,55 @@ class Allocation:
 
     def _node_ports(self, service: Obj, old: Obj | None, taken: list[tuple[Pool, int]], dry_run: bool) -> None:
         spec = service["spec"]
-        own = set(_node_ports(old)) if old is not None else set()
-        wanted = spec.get("allocateLoadBalancerNodePorts", True) or spec["type"] == "NodePort"
-        given: dict[int, set[str]] = {}
-        for index, port in enumerate(spec.get("ports") or []):
-            number, protocol = port.get("nodePort", 0), port.get("protocol", "TCP")
-            if number:
-                if number in own or protocol not in given.get(number, {protocol}):
-                    given.setdefault(number, set()).add(protocol)
-                    continue
-                self._take_port(service, index, number, taken)
-            elif wanted:
-                number = self._any_port(spec, port, given, taken)
-                # a dry run takes nothing, and shows numbers just above the range, as upstream
-                port["nodePort"] = self.ports.last + 2 + index if dry_run else number
-            given.setdefault(number, set()).add(protocol)
+        held = set(_node_ports(old)) if old is not None else set()
+        numbers = _Numbers(self.ports, taken, dry_run)
+        if old is None:
+            self._new_node_ports(service, numbers)
+        else:
+            self._changed_node_ports(service, held, numbers)
         if spec["type"] == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
-            self._health_check_port(service, own, taken)
+            self._health_check_port(service, held, taken)
 
-    def _take_port(self, service: Obj, index: int, number: int, taken: list[tuple[Pool, int]]) -> None:
+    def _new_node_ports(self, service: Obj, numbers: _Numbers) -> None:
+        """Ports of one number share a node port: DNS by TCP and UDP (upstream's initNodePorts)."""
+        ports = service["spec"].get("ports") or []
+        known: dict[int, int] = {}
+        for index, port in enumerate(ports):
+            if not port.get("nodePort") and not _wants_node_ports(service["spec"]):
+                continue
+            here, asked = port.get("port", 0), port.get("nodePort", 0)
+            if here not in known:
+                asked = next(
+                    (other["nodePort"] for other in ports if other.get("port", 0) == here and other.get("nodePort")), 0
+                )
+                if asked:
+                    self._take_port(service, index, asked, numbers)
+                known[here] = port["nodePort"] = asked or numbers.any()
+            elif not asked:
+                port["nodePort"] = known[here]
+            elif asked != known[here]:
+                self._take_port(service, index, asked, numbers)
+
+    def _changed_node_ports(self, service: Obj, held: set[int], numbers: _Numbers) -> None:
+        """Upstream's updateNodePorts."""
+        had = set(held)
+        for index, port in enumerate(service["spec"].get("ports") or []):
+            asked = port.get("nodePort", 0)
+            if asked and asked not in had:
+                self._take_port(service, index, asked, numbers)
+                had.add(asked)
+            elif not asked and _wants_node_ports(service["spec"]):
+                port["nodePort"] = numbers.any()
+
+    def _take_port(self, service: Obj, index: int, number: int, numbers: _Numbers) -> None:
         if number not in self.ports:
             valid = f"{self.ports.first}-{self.ports.last}"
             why = f"provided port is not in the valid range. The range of valid ports is {valid}"
-        elif not self.ports.take(number):
+        elif not numbers.take(number):
             why = "provided port is already allocated"
         else:
-            taken.append((self.ports, number))
             return
         raise _refused(service, f"spec.ports[{index}].nodePort", f"Invalid value: {number}: {why}")
-
-    def _any_port(self, spec: Obj, port: Obj, given: dict[int, set[str]], taken: list[tuple[Pool, int]]) -> int:
-        """A port for one more protocol of the same service port shares the number, as upstream (DNS on TCP and UDP)."""
-        protocol = port.get("protocol", "TCP")
-        for other in spec.get("ports") or []:
-            number = other.get("nodePort", 0)
-            if number and other.get("port") == port.get("port") and protocol not in given.get(number, {protocol}):
-                return int(number)
-        number = self.ports.take_any()
-        if number is None:
-            raise errors.internal("failed to allocate a nodePort: range is full")
-        taken.append((self.ports, number))
-        return number
 
     def _health_check_port(self, service: Obj, own: set[int], taken: list[tuple[Pool, int]]) -> None:
         spec = service["spec"]
@@ -196,6 +235,10 @@ class Allocation:
 
 def _refused(service: Obj, field: str, message: str) -> errors.StatusError:
     return errors.invalid("Service", meta.name(service), [errors.cause("FieldValueInvalid", field, message)])
+
+
+def _wants_node_ports(spec: Obj) -> bool:
+    return spec["type"] == "NodePort" or bool(spec.get("allocateLoadBalancerNodePorts", True))
 
 
 def _has_cluster_ip(service: Obj) -> bool:

@@ -86,9 +86,9 @@ def overloads() -> list[Overload]:
         *found,
         overload("list(A).indexOf(A) -> int", _index_of, costs.items),
         overload("list(A).lastIndexOf(A) -> int", _last_index_of, costs.items),
-        overload("string.find(string) -> string", _find, costs.regex, costs.same_size),
-        overload("string.findAll(string) -> list(string)", _find_all, costs.regex, costs.same_size),
-        overload("string.findAll(string, int) -> list(string)", _find_all, costs.regex, costs.same_size),
+        overload("string.find(string) -> string", _find, costs.regex),
+        overload("string.findAll(string) -> list(string)", _find_all, costs.regex),
+        overload("string.findAll(string, int) -> list(string)", _find_all, costs.regex),
         overload("!sets.contains(list(A), list(A)) -> bool", _contains, costs.pairs),
         overload(
             "!sets.equivalent(list(A), list(A)) -> bool", lambda a, b: _contains(a, b) and _contains(b, a), costs.pairs

@@ -61,9 +61,9 @@ def _bounded(a: Duration | Timestamp, ns: int) -> Any:
 
 def _arithmetic() -> list[Overload]:
     found = [
-        overload("_+_(string, string) -> string", operator.add, costs.together, costs.sum_sizes),
-        overload("_+_(bytes, bytes) -> bytes", operator.add, costs.together, costs.sum_sizes),
-        overload("_+_(list(A), list(A)) -> list(A)", joined, None, costs.sum_sizes),
+        overload("_+_(string, string) -> string", operator.add, costs.together),
+        overload("_+_(bytes, bytes) -> bytes", operator.add, costs.together),
+        overload("_+_(list(A), list(A)) -> list(A)", joined, None),
         overload("_+_(duration, duration) -> duration", lambda a, b: _bounded(a, a.ns + b.ns)),
         overload("_+_(timestamp, duration) -> timestamp", lambda a, b: _bounded(a, a.ns + b.ns)),
         overload("_+_(duration, timestamp) -> timestamp", lambda a, b: _bounded(b, a.ns + b.ns)),
@@ -199,17 +199,7 @@ def _conversions() -> list[Overload]:
         ("dyn(A) -> dyn", same),
         ("type(A) -> type(A)", _type_of),
     ]
-    # of what is converted from anything but text, upstream assumes any size
-    kept = ("string(string)", "string(bytes)", "bytes(", "dyn(")
-    return [
-        overload(
-            text,
-            call,
-            costs.first if "(string)" in text else None,
-            costs.same_size if text.startswith(kept) else None,
-        )
-        for text, call in rows
-    ]
+    return [overload(text, call, costs.first if "(string)" in text else None) for text, call in rows]
 
 
 # -- texts, lists, maps ------------------------------------------------------------------------------------------------

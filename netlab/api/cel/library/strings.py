@@ -178,7 +178,6 @@ def shown(value: Any, inside: bool = False) -> str:
 
 
 def overloads() -> list[Overload]:
-    text, size = costs.first, costs.same_size
     rows: list[tuple[str, Any]] = [
         ("string.charAt(int) -> string", _char_at),
         ("string.indexOf(string) -> int", _index_of),
@@ -199,4 +198,4 @@ def overloads() -> list[Overload]:
         ("string.format(list(dyn)) -> string", format_text),
         ("!strings.quote(string) -> string", quote),
     ]
-    return [overload(signature, call, text, size) for signature, call in rows]
+    return [overload(signature, call, costs.first) for signature, call in rows]
