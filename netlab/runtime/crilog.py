@@ -39,11 +39,12 @@ class LineSplitter:
         return b"".join(out)
 
     def end(self, now: int) -> bytes:
-        """The stream has ended: an unfinished line is written as it is."""
+        """The stream has ended: a line without its end stays a part of one, as containerd has it, so that whoever
+        reads the log gets no newline that the process did not write."""
         if not self.rest:
             return b""
         line, self.rest = self.rest, b""
-        return self._record(timestamp(now).encode() + b" " + self.stream, line, b"F")
+        return self._record(timestamp(now).encode() + b" " + self.stream, line, b"P")
 
     def _record(self, head: bytes, line: bytes, tag: bytes) -> bytes:
         out = b""

@@ -33,7 +33,7 @@ def test_timestamp() -> None:
         ([b"a\nb\n"], [b"F a", b"F b"]),
         ([b"a", b"b\n"], [b"F ab"]),
         ([b"\n\n"], [b"F ", b"F "]),
-        ([b"a"], [b"F a"]),
+        ([b"a"], [b"P a"]),
         ([b"x" * MAX_LINE + b"y\n"], [b"P " + b"x" * MAX_LINE, b"F y"]),
         ([b"x" * MAX_LINE, b"\n"], [b"P " + b"x" * MAX_LINE, b"F "]),
         ([b"x" * (2 * MAX_LINE)], [b"P " + b"x" * MAX_LINE, b"P " + b"x" * MAX_LINE]),

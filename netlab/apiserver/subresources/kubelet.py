@@ -11,7 +11,7 @@ from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
 from netlab.apiserver.storage import load
-from netlab.apiserver.wire.message import Answer, Request, TakeOver
+from netlab.apiserver.wire.message import Answer, Request, Response, TakeOver
 
 _LOG_OPTIONS = frozenset(
     {"follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"}
@@ -26,7 +26,7 @@ async def log(api: Api, request: Request, resource: Resource) -> Answer:
     options = [(key, value) for key, value in parse_qsl(request.raw_query) if key in _LOG_OPTIONS]
     place = f"{meta.namespace(pod)}/{meta.name(pod)}/{container}"
     if not meta.get(pod, "spec", "nodeName"):
-        raise errors.bad_request(f"container {container} in pod {meta.name(pod)} is waiting to start: not scheduled")
+        return Response(204, b"")  # without a node there is nothing to stream, as upstream's StreamObject answers
     return node_take_over(api, pod, f"/containerLogs/{place}?{urlencode(options)}")
 
 
