@@ -35,6 +35,7 @@ class SandboxConfig:
 
     hostname: the pod's; for hostNetwork the node's name. etc_hosts: text of /etc/hosts (None: localhost and `ips`).
     log_directory: where containers' log paths start. share_pids: shareProcessNamespace (pause is PID 1).
+    sysctls: (dotted name, value) of kernel parameters of the pod's own network and IPC namespaces.
     """
 
     node: str
@@ -50,6 +51,7 @@ class SandboxConfig:
     log_directory: str = ""
     host_network: bool = False
     share_pids: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 

@@ -205,6 +205,7 @@ class SandboxRuntime:
             hostname=config.hostname or None,
             join={"net": config.netns},
             new=frozenset({"uts", "ipc", "pid"} if config.share_pids else {"uts", "ipc"}),
+            sysctls=config.sysctls,
             meta=records.sandbox_meta(config),
         )
         started = time.time()

@@ -53,6 +53,7 @@ def sandbox_config(meta: str) -> SandboxConfig:
     if data.get("dns") is not None:
         data["dns"] = DnsConfig(**{key: tuple(value) for key, value in data["dns"].items()})
     data["ips"] = tuple(data.get("ips", ()))
+    data["sysctls"] = tuple((name, value) for name, value in data.get("sysctls", ()))
     return SandboxConfig(**data)
 
 

@@ -104,6 +104,9 @@ def prepare(spec: Spec, files: Files, stage: list[str], report: int) -> None:
     if spec.get("hostname"):
         stage[0] = "hostname"
         socket.sethostname(spec["hostname"])
+    for name, value in spec.get("sysctls", ()):
+        stage[0] = f"sysctl {name}"
+        write_file("/proc/sys/" + name.translate(str.maketrans("./", "/.")), value)
     if spec.get("rootfs"):
         stage[0] = "rootfs"
         from netlab.sandbox import rootfs

@@ -61,6 +61,7 @@ class ProcessSpec:
     meta: an opaque string that `list` gives back.
     capabilities: names without CAP_ to keep; None keeps all.
     cgroup: directory of a cgroup (v1 memory or v2) that the process joins before it starts.
+    sysctls: (dotted name, value) of parameters to write in the namespaces that were joined and made.
     hold: names of descriptors that PID 1 holds (`hold` of the client), inherited; see `inherited_fds`.
     """
 
@@ -81,6 +82,7 @@ class ProcessSpec:
     groups: tuple[int, ...] = ()
     capabilities: frozenset[str] | None = None
     no_new_privs: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
     cgroup: str | None = None
     pass_fds: tuple[int, ...] = ()
     hold: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What the tests of conformance names share: pods that run to an end and what they said; objects and their operations."""
+"""What the tests of conformance names share: pods that end and what they said, watches, waits."""
 
 from __future__ import annotations
 
@@ -68,8 +68,11 @@ def said(ns: Space, obj: Obj, container: str = "") -> str:
 def status_of(obj: Obj, container: str = "") -> Obj:
     """One container's status, {} where there is none."""
     status = obj["status"]
-    every = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()),
-             *status.get("ephemeralContainerStatuses", ())]  # fmt: skip
+    every = [
+        *status.get("initContainerStatuses", ()),
+        *status.get("containerStatuses", ()),
+        *status.get("ephemeralContainerStatuses", ()),
+    ]
     for one in every if container else status.get("containerStatuses", ()):
         if not container or one["name"] == container:
             return dict(one)
@@ -153,7 +156,9 @@ def labelled(key: str, value: str) -> Callable[[Obj], bool]:
 
 def volume_pod(command: str, volumes: Sequence[Obj], where: str = "/etc/vol", **more: Any) -> Obj:
     """A Pod that mounts its first volume at `where` (the others at where + number), and runs the command once."""
-    mounts = [{"name": one["name"], "mountPath": where + (str(number) if number else ""), "readOnly": True}
-              for number, one in enumerate(volumes)]  # fmt: skip
+    mounts = [
+        {"name": one["name"], "mountPath": where + (str(number) if number else ""), "readOnly": True}
+        for number, one in enumerate(volumes)
+    ]
     container = {**sh(command), "volumeMounts": mounts, **more.pop("container", {})}
     return once(container, volumes=list(volumes), **more)

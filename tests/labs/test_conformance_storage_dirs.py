@@ -22,23 +22,33 @@ def _pod(command: str, medium: str, user: str = "root") -> Obj:
     return once(container, volumes=[volume])
 
 
-@conformance(*(f"EmptyDir volumes should support ({user},{mode},{medium})"
-               for user in USERS for mode in FILES for medium in MEDIA))  # fmt: skip
+@conformance(
+    *(
+        f"EmptyDir volumes should support ({user},{mode},{medium})"
+        for user in USERS
+        for mode in FILES
+        for medium in MEDIA
+    )
+)
 @pytest.mark.parametrize("medium", MEDIA)
 @pytest.mark.parametrize("mode", FILES)
 @pytest.mark.parametrize("user", USERS)
 def test_file(space: Space, user: str, mode: str, medium: str) -> None:  # noqa: F811
     file = "/test-volume/test-file"
-    command = (f"umask 0; echo new file > {file}; chmod {mode} {file}; stat -c '%A %u' {file}; cat {file}; "
-               "grep ' /test-volume ' /proc/mounts")  # fmt: skip
+    command = (
+        f"umask 0; echo new file > {file}; chmod {mode} {file}; stat -c '%A %u' {file}; cat {file}; "
+        "grep ' /test-volume ' /proc/mounts"
+    )
     shown, content, mounted = said(space, _pod(command, medium, user)).splitlines()
     assert shown == f"{FILES[mode]} {USERS[user].get('runAsUser', 0)}"
     assert content == "new file"
     assert (mounted.split()[2] == "tmpfs") == (medium == "tmpfs") or medium == "default"
 
 
-@conformance("EmptyDir volumes volume on default medium should have the correct mode",
-             "EmptyDir volumes volume on tmpfs should have the correct mode")  # fmt: skip
+@conformance(
+    "EmptyDir volumes volume on default medium should have the correct mode",
+    "EmptyDir volumes volume on tmpfs should have the correct mode",
+)
 @pytest.mark.parametrize("medium", MEDIA)
 def test_mode(space: Space, medium: str) -> None:  # noqa: F811
     assert said(space, _pod("stat -c %A /test-volume", medium)) == "drwxrwxrwx\n"
@@ -73,15 +83,19 @@ def test_many_wrappers(space: Space) -> None:  # noqa: F811
     names = [f"racey-configmap-{number}" for number in range(50)]
     for name in names:
         space.create("configmaps", {"metadata": {"name": name}, "data": {"data-1": name}})
-    volumes = [{"name": f"v{n}", "configMap": {"name": name, "items": [{"key": "data-1", "path": "data-1"}]}}
-               for n, name in enumerate(names)]  # fmt: skip
+    volumes = [
+        {"name": f"v{n}", "configMap": {"name": name, "items": [{"key": "data-1", "path": "data-1"}]}}
+        for n, name in enumerate(names)
+    ]
     mounts = [{"name": f"v{n}", "mountPath": f"/etc/config-{n}"} for n in range(50)]
     command = "cat /etc/config-*/data-1; echo; sleep 10000"
     template = pod(sh(command, volumeMounts=mounts), labels={"name": "race"}, volumes=volumes, nodeName="node1")
     spec = {"replicas": 5, "selector": {"name": "race"}, "template": template}
     space.create("replicationcontrollers", {"metadata": {"name": "race"}, "spec": spec})
-    space.wait("all run", lambda: len([p for p in items(space.api, space.path("pods"))
-                                       if p["status"].get("phase") == "Running"]) == 5)  # fmt: skip
+    space.wait(
+        "all run",
+        lambda: len([p for p in items(space.api, space.path("pods")) if p["status"].get("phase") == "Running"]) == 5,
+    )
     for one in items(space.api, space.path("pods")):
         name = one["metadata"]["name"]
         space.wait(f"all files in {name}", lambda name=name: all(n in log(space, name) for n in names))  # type: ignore[misc]

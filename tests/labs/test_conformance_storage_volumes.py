@@ -13,8 +13,12 @@ import pytest
 
 from tests.labs.conformance_names import check
 from tests.labs.conformance_tools import (
-    create, log, refused, said, volume_pod,
-)  # fmt: skip
+    create,
+    log,
+    refused,
+    said,
+    volume_pod,
+)
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
 from tests.labs.sig_network_tools import Obj, Space, until
 
@@ -51,8 +55,12 @@ def _shows(path: str) -> str:
 
 
 WAYS = (("configMap", False), ("configMap", True), ("secret", False), ("secret", True))
-TITLES = {("configMap", False): "ConfigMap", ("configMap", True): "Projected configMap",
-          ("secret", False): "Secrets", ("secret", True): "Projected secret"}  # fmt: skip
+TITLES = {
+    ("configMap", False): "ConfigMap",
+    ("configMap", True): "Projected configMap",
+    ("secret", False): "Secrets",
+    ("secret", True): "Projected secret",
+}
 
 
 def _each(tail: str, ways: tuple[tuple[str, bool], ...] = WAYS) -> list[str]:
@@ -86,8 +94,10 @@ def test_mappings(space: Space, way: tuple[str, bool]) -> None:  # noqa: F811
     _consumed(space, way, "-rw-r--r--", "path/to/data-2", items=MAPPED)
 
 
-@conformance(*_each("should be consumable from pods in volume with mappings and Item mode set", WAYS[:2]),
-             *_each("should be consumable from pods in volume with mappings and Item Mode set", WAYS[2:]))  # fmt: skip
+@conformance(
+    *_each("should be consumable from pods in volume with mappings and Item mode set", WAYS[:2]),
+    *_each("should be consumable from pods in volume with mappings and Item Mode set", WAYS[2:]),
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_item_mode(space: Space, way: tuple[str, bool]) -> None:  # noqa: F811
     _consumed(space, way, "-r--------", "path/to/data-2", items=[{**MAPPED[0], "mode": 0o400}])
@@ -112,8 +122,10 @@ def test_fs_group(space: Space, way: tuple[str, bool]) -> None:  # noqa: F811
     _consumed(space, way, "-r--r-----", defaultMode=0o440, spec=context)
 
 
-@conformance(*_each("should be consumable in multiple volumes in the same pod", WAYS[:2]),
-             *_each("should be consumable in multiple volumes in a pod", WAYS[2:]))  # fmt: skip
+@conformance(
+    *_each("should be consumable in multiple volumes in the same pod", WAYS[:2]),
+    *_each("should be consumable in multiple volumes in a pod", WAYS[2:]),
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_several_volumes(space: Space, way: tuple[str, bool]) -> None:  # noqa: F811
     kind, projected = way
@@ -122,8 +134,10 @@ def test_several_volumes(space: Space, way: tuple[str, bool]) -> None:  # noqa: 
     assert said(space, volume_pod("cat /etc/vol/data-1 /etc/vol1/data-1", volumes)) == "value-1value-1"
 
 
-@conformance("Secrets should be able to mount in a volume regardless of a different secret existing with same name "
-             "in different namespace")  # fmt: skip
+@conformance(
+    "Secrets should be able to mount in a volume regardless of a different secret existing with same name "
+    "in different namespace"
+)
 def test_same_name_elsewhere(space: Space) -> None:  # noqa: F811
     other = Space(space.user, space.api, f"{space.name}-other")
     space.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": other.name}})
@@ -277,8 +291,10 @@ test_cpu_request = _resource_test("requests.cpu", "1")
 test_memory_request = _resource_test("requests.memory", str(32 << 20))
 
 
-@conformance(*_two("should provide node allocatable (cpu) as default cpu limit if the limit is not set"),
-             *_two("should provide node allocatable (memory) as default memory limit if the limit is not set"))  # fmt: skip
+@conformance(
+    *_two("should provide node allocatable (cpu) as default cpu limit if the limit is not set"),
+    *_two("should provide node allocatable (memory) as default memory limit if the limit is not set"),
+)
 @pytest.mark.parametrize("projected", BOTH)
 @pytest.mark.parametrize("resource", ["cpu", "memory"])
 def test_allocatable(space: Space, projected: bool, resource: str) -> None:  # noqa: F811
@@ -290,8 +306,10 @@ def test_allocatable(space: Space, projected: bool, resource: str) -> None:  # n
 @pytest.mark.parametrize("projected", BOTH)
 @pytest.mark.parametrize("what", ["labels", "annotations"])
 def test_metadata_changes(space: Space, projected: bool, what: str) -> None:  # noqa: F811
-    pod = volume_pod("while true; do cat /etc/vol/it; echo; sleep 0.2; done",
-                     [_of_pod([_field(f"metadata.{what}", "it")], projected)])  # fmt: skip
+    pod = volume_pod(
+        "while true; do cat /etc/vol/it; echo; sleep 0.2; done",
+        [_of_pod([_field(f"metadata.{what}", "it")], projected)],
+    )
     pod["metadata"][what] = {"key1": "value1", "key2": "value2"}
     name = _running(space, pod)
     _sees(space, name, 'key1="value1"\nkey2="value2"\n')

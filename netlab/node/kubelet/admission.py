@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import ceil
 
 from netlab.api.types import Obj
+from netlab.node.kubelet import sysctls
 from netlab.node.kubelet.podspec import host_ports, pod_requests, quantity, uid
 
 
@@ -126,6 +127,8 @@ class Admission:
             rejection = _predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports")
         if rejection is None and node is not None and not _taints(pod["spec"], node):
             rejection = _predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate")
+        if rejection is None and (why := sysctls.forbidden(pod["spec"])):
+            rejection = Rejection("SysctlForbidden", why)
         if rejection is None:
             self.add(pod)
         return rejection

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from netlab.api.types import Obj
 from netlab.dataplane.hostports import port_mappings
 from netlab.kernel.errors import CommandFailed
-from netlab.node.kubelet import files
+from netlab.node.kubelet import files, sysctls
 from netlab.node.kubelet.containerconfig import pod_labels
 from netlab.node.kubelet.downward import PodFacts
 from netlab.node.kubelet.ipam import ExhaustedError
@@ -111,6 +111,7 @@ class Sandboxes:
             log_directory=str(logs),
             host_network=hosted,
             share_pids=bool(spec.get("shareProcessNamespace")),
+            sysctls=sysctls.wanted(spec),
             labels=pod_labels(pod),
             annotations={IPS: ",".join(self.state.ips)},
         )
