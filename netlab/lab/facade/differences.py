@@ -24,6 +24,8 @@ IGNORED = frozenset(
 """Heartbeats, records, and what the API server itself keeps for Services."""
 MANAGED = ("deployment.kubernetes.io/revision", "endpoints.kubernetes.io/last-change-trigger-time")
 """Annotations that controllers write on what others own."""
+ENDPOINTS_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+"""Label of Endpoints that follow the pods of a Service; they have no owner to tell it by."""
 FIRST = (
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
@@ -141,6 +143,8 @@ def rank(one: Steps) -> int:
 
 def _owned(obj: Obj) -> bool:
     """Whether a controller makes it: then it is that controller's to put right."""
+    if (obj["metadata"].get("labels") or {}).get(ENDPOINTS_MANAGED_BY):
+        return True
     return any(owner.get("controller") for owner in obj["metadata"].get("ownerReferences") or ())
 
 
