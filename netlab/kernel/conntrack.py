@@ -7,13 +7,15 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from netlab.kernel import netlink as nl
 from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
 from netlab.kernel.nlsocket import NETLINK_NETFILTER, SOL_NETLINK, NetlinkSocket
 
-CT_NEW, CT_GET, CT_DELETE = 0x0100, 0x0101, 0x0102
+CT_NEW, CT_GET, CT_DELETE, CT_GET_STATS = 0x0100, 0x0101, 0x0102, 0x0105
+CTA_STATS_GLOBAL_ENTRIES = 1
 NFNLGRP_NEW, NFNLGRP_UPDATE, NFNLGRP_DESTROY = 1, 2, 3
 NETLINK_ADD_MEMBERSHIP = 1
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_TIMEOUT, CTA_MARK, CTA_ID = 1, 2, 3, 4, 7, 8, 12
@@ -40,6 +42,13 @@ TCP_STATES = (
 _FAMILY = bytes((socket.AF_INET, 0, 0, 0))
 _FAMILY6 = bytes((socket.AF_INET6, 0, 0, 0))
 _BE32 = struct.Struct("!I")
+
+
+class Netfilter(Protocol):
+    """A namespace as far as the table needs it: NetNs, or whoever has got a socket of one."""
+
+    @property
+    def netfilter(self) -> NetlinkSocket: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +87,19 @@ class Entry:
         return f"{name} {self.proto} {self.timeout}{state} {self.original} {self.reply}{assured} mark={self.mark}"
 
 
-def entries(ns: NetNs, *, ipv6: bool = False) -> list[Entry]:
+def entries(ns: Netfilter, *, ipv6: bool = False) -> list[Entry]:
     """All IPv4 entries, or all IPv6 ones."""
     replies = ns.netfilter.dump(nl.message(CT_GET, 0, _FAMILY6 if ipv6 else _FAMILY), "conntrack table")
     return [_decode(reply) for reply in replies]
 
 
-def delete(ns: NetNs, entry: Entry) -> bool:
+def count(ns: Netfilter) -> int:
+    """How many entries there are, of both families: at once, where a dump walks the whole machine's table."""
+    reply = ns.netfilter.get(nl.message(CT_GET_STATS, 0, bytes(4)), "conntrack statistics")
+    return _number(nl.attributes(reply.body, 4).get(CTA_STATS_GLOBAL_ENTRIES))
+
+
+def delete(ns: Netfilter, entry: Entry) -> bool:
     """Delete one entry; False where it was gone already (or another connection has its addresses now)."""
     tuple_, identity = nl.attr(CTA_TUPLE_ORIG | nl.NLA_F_NESTED, entry.raw), nl.attr(CTA_ID, _BE32.pack(entry.id))
     family = _FAMILY6 if ":" in entry.original.src else _FAMILY
@@ -113,7 +128,7 @@ def events(stream: NetlinkSocket) -> Iterator[tuple[str, Entry]]:
             yield ("new" if message.flags & nl.NLM_F_CREATE else "update"), _decode(message)
 
 
-def flush(ns: NetNs, *, proto: int = 0, dst: str = "", dport: int = 0, reply_src: str = "") -> int:
+def flush(ns: Netfilter, *, proto: int = 0, dst: str = "", dport: int = 0, reply_src: str = "") -> int:
     """Delete the entries that match everything given; returns how many.
 
     `dst` and `dport` are of the original direction, `reply_src` is who answers: what a proxy cleans up when a UDP

@@ -52,3 +52,11 @@ def umount(target: str, flags: int = MNT_DETACH) -> None:
 def bind(fd: int, address: bytes) -> None:
     """bind(2) with a raw socket address, for what Python's own cannot say."""
     _call("bind", fd, address, len(address))
+
+
+def getsockopt(fd: int, level: int, option: int, request: bytes, size: int) -> bytes:
+    """getsockopt(2) with an argument that goes in as well, which Python's own leaves zero."""
+    buffer = ctypes.create_string_buffer(request, size)
+    length = ctypes.c_uint32(size)
+    _call("getsockopt", fd, level, option, buffer, ctypes.byref(length))
+    return buffer.raw[: length.value]

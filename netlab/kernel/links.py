@@ -28,7 +28,7 @@ def header(index: int = 0, flags: int = 0, change: int = 0, family: int = rt.AF_
 def add(link: Link, index: Index, *, peer_fd: int = -1) -> list[bytes]:
     """The requests that create `link`. `peer_fd`: the namespace of a veth's peer, -1 for the same one.
 
-    Bridge port modes need a request of their own: the kernel ignores them in the one that creates.
+    Bridge port modes and a bridge's lasting MTU need requests of their own: not heeded in the one that creates.
     """
     up = rt.IFF_UP if link.up else 0
     attributes = [nl.text(rt.IFLA_IFNAME, link.name)]
@@ -41,6 +41,9 @@ def add(link: Link, index: Index, *, peer_fd: int = -1) -> list[bytes]:
     attributes.append(_info(link, index, peer_fd))
     flags = nl.NLM_F_CREATE | nl.NLM_F_EXCL
     requests = [nl.message(rt.RTM_NEWLINK, flags, header(0, up, rt.IFF_UP), *attributes)]
+    if link.kind == "bridge" and link.mtu:  # given at creation it lasts until the first port comes or goes
+        wanted = (attributes[0], nl.u32(rt.IFLA_MTU, link.mtu))
+        requests.append(nl.message(rt.RTM_NEWLINK, 0, header(), *wanted))
     if link.hairpin:
         requests.append(port_mode(link.name, hairpin=True))
     return requests

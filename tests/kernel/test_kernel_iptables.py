@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from netlab.dataplane.masquerade import forward_rules, masquerade_rules, restore_text
-from netlab.kernel import features, iptables, netns, nft
+from netlab.kernel import features, iptables, netns, nft, xtables
 from netlab.kernel.errors import CommandFailed
 
 BACKENDS = ("legacy", "nft")
@@ -30,6 +32,24 @@ def test_flannels_chains_are_saved_as_they_were_written_and_written_twice_are_th
     iptables.restore(ns, restore_text(RULES, present=frozenset(saved.splitlines())), backend=backend)
     again = [line for line in iptables.save(ns, backend=backend).splitlines() if line.startswith("-A")]
     assert sorted(again) == sorted(line for line in saved.splitlines() if line.startswith("-A"))
+
+
+def test_addresses_are_found_in_the_tables_without_a_program(sandbox):
+    need("iptables_legacy")
+    ns = netns.create("n")
+    rules = "-A PREROUTING -p tcp -d 10.96.0.1/32 --dport 80 -j DNAT --to-destination 10.244.1.3:8080"
+    iptables.restore(ns, f"*nat\n{rules}\nCOMMIT\n", backend="legacy")
+    with ns.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        table = xtables.entries(sock, "nat")
+        assert [xtables.mentions(table, f"10.{rest}") for rest in ("96.0.1", "244.1.3", "96.0.2")] == [
+            True,
+            True,
+            False,
+        ]
+        iptables.restore(ns, "*nat\nCOMMIT\n", noflush=False, backend="legacy")
+        assert not xtables.mentions(xtables.entries(sock, "nat"), "10.96.0.1")
+        with pytest.raises(FileNotFoundError):
+            xtables.entries(sock, "nothing")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

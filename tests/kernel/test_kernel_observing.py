@@ -85,9 +85,10 @@ def test_conntrack_lists_and_deletes_connections(sandbox):
     assert (entry.proto, entry.original.sport, entry.original.dport) == (UDP, 5000, 53)
     assert (entry.reply.src, entry.reply.sport) == ("10.244.1.3", 7777)
     assert entry.status & conntrack.DST_NAT and "[UNREPLIED]" in str(entry)
+    assert conntrack.count(node) == len(conntrack.entries(node))
     assert conntrack.flush(node, proto=TCP) == 0
     assert conntrack.flush(node, proto=UDP, dst="10.96.0.1", dport=53, reply_src="10.244.1.3") == 1
-    assert not conntrack.delete(node, entry)
+    assert not conntrack.delete(node, entry) and conntrack.count(node) == len(conntrack.entries(node))
 
 
 FILTERS = (

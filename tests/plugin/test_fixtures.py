@@ -15,6 +15,8 @@ from netlab.sandbox.paths import known_labs
 from tests.plugin.inner import Outcome, command, environment, run
 
 DIRTY = '''
+import re
+
 import pytest
 from netlab.testing import assert_reachable
 
@@ -37,7 +39,37 @@ spec:
   names: {plural: ways, singular: way, kind: Way}
   versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
 """
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: c, image: registry.k8s.io/e2e-test-images/agnhost:2.53, args: [netexec, --http-port=8080]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
+"""
 STATE = {}
+
+
+def kernel(lab):
+    """Rules without their counters, addresses, and how many pod namespaces and processes there are."""
+    script = "iptables-save; ip -o addr; ip -o link; ls /run/netns; ps -eo comm"
+    said = lab.exec("node", "sh", "-c", script).splitlines()
+    parts = (re.sub(r"\\[\\d+:\\d+\\]|<.*?>|state \\S+|\\S+_lft \\S+", "", line) for line in said)
+    return sorted(line for line in parts if line[:1] not in "#*:" and not line.startswith(("ps", "sh", "iptables")))
+
+
+def flows(lab, addresses):
+    said = lab.exec("node", "conntrack", "-L").splitlines()
+    return [line for line in said if any(f"={address} " in line for address in addresses)]
 
 
 def state(lab):
@@ -54,6 +86,20 @@ def names(lab, kind):
 
 def replicas(lab):
     return lab.api.get(("apps/v1", "deployments"), "coredns", "kube-system")["spec"]["replicas"]
+
+
+def test_0_serves(lab):
+    lab.wait("pods", namespace="kube-system")
+    STATE.update(kernel=kernel(lab))
+    lab.apply(WEB)
+    lab.wait("deployment/web")
+    assert_reachable(lab, "client", "http://node:30080/hostname", within=10)
+    STATE["addresses"] = [pod["status"]["podIP"] for pod in lab.pods("app=web")]
+    assert flows(lab, STATE["addresses"]) and kernel(lab) != STATE["kernel"]
+
+
+def test_0_served(lab):
+    assert (flows(lab, STATE["addresses"]), kernel(lab)) == ([], STATE["kernel"])
 
 
 def test_1_makes_a_mess(lab):
@@ -127,6 +173,7 @@ def outcome(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def test_a_lab_is_as_it_was(outcome: Outcome) -> None:
+    assert outcome.tests["test_0_serves"] == outcome.tests["test_0_served"] == "", outcome.output
     assert outcome.tests["test_1_makes_a_mess"] == "", outcome.output
     assert outcome.tests["test_2_finds_it_clean"] == "", outcome.output
 

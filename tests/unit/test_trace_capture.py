@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from scapy.utils import PcapNgReader, RawPcapNgReader
 
+from netlab.kernel.conntrack import Entry, Tuple
 from netlab.lab.facade import differences, waiting
 from netlab.lab.facade.differences import Base, Steps, steps
+from netlab.lab.facade.remains import Ranges, addresses_of, mentioned
 from netlab.lab.facade.resolvconf import parse
 from netlab.lab.facade.speaking import candidates
 from netlab.trace import pcapng
@@ -152,6 +155,42 @@ def test_what_the_api_server_makes_late_is_of_the_base() -> None:
     assert steps(base, {"configmaps": [info, mine]}) == [Steps("configmaps", (mine,))]
     changed = {**info, "data": {"a": "b"}}
     assert steps(base, {"configmaps": [changed]}) == [Steps("configmaps", restore=((changed, info),))]
+
+
+def test_endpoints_follow_the_pods_and_not_the_base() -> None:
+    label = {differences.ENDPOINTS_MANAGED_BY: "endpoint-controller"}
+    before, own = obj("Endpoints", "web"), obj("Endpoints", "own")
+    before["metadata"]["labels"] = label
+    base = Base({"endpoints": {"default/web": before, "default/own": own}})
+    ready = {**before, "subsets": [{"addresses": [{"ip": "10.244.0.5"}]}]}
+    changed = {**own, "subsets": []}
+    assert steps(base, {"endpoints": [ready, changed]}) == [Steps("endpoints", restore=((changed, own),))]
+    assert steps(base, {"endpoints": [own]}) == []
+
+
+def test_connections_are_old_where_an_address_is_nobodys() -> None:
+    ranges = Ranges(tuple(ip_network(cidr) for cidr in ("10.244.0.0/16", "10.96.0.0/12")))
+    there, gone = "10.244.1.2", "10.244.1.3"
+
+    def entry(src: str, dst: str, answers: str) -> Entry:
+        return Entry(6, Tuple(src, dst, 1, 2), Tuple(answers, src, 2, 1), "TIME_WAIT", 0, 0, 9, 1)
+
+    held = {there, "10.96.0.1"}
+    assert not ranges.stale(entry("192.168.0.1", "10.96.0.1", there), held)
+    assert not ranges.stale(entry("192.168.0.1", "203.0.113.9", "203.0.113.9"), held)
+    assert ranges.stale(entry(there, "10.96.0.1", gone), held)
+    assert ranges.stale(entry(there, "10.96.0.2", there), held)
+
+
+def test_addresses_of_pods_and_services_as_programs_print_them() -> None:
+    pod = {"spec": {}, "status": {"podIPs": [{"ip": "10.244.1.3"}, {"ip": "fd00::3"}]}}
+    host = {"spec": {"hostNetwork": True}, "status": {"podIPs": [{"ip": "192.168.0.1"}]}}
+    balanced = {"ingress": [{"ip": "192.168.0.200"}]}
+    service = {"spec": {"clusterIPs": ["10.96.0.7"]}, "status": {"loadBalancer": balanced}}
+    found = addresses_of([pod, host, service, {"spec": {"clusterIPs": ["None"]}}])
+    assert found == {"10.244.1.3", "fd00::3", "10.96.0.7", "192.168.0.200"}
+    printed = "-A KUBE-SERVICES -d 10.96.0.7/32 -j X\n-A S -j DNAT --to-destination 10.244.1.33:80\n{ fd00::3 . tcp }"
+    assert mentioned(printed, found) == {"10.96.0.7", "fd00::3"}
 
 
 def test_webhooks_and_namespaces_end_before_workloads_and_definitions_last() -> None:

@@ -22,6 +22,7 @@ from netlab.api.types import Obj
 from netlab.lab.facade import differences
 from netlab.lab.facade.differences import Base, Steps, key_of
 from netlab.lab.facade.model import WaitTimeout
+from netlab.lab.facade.remains import Remains, addresses_of
 from netlab.lab.facade.waiting import how_far, reached
 from netlab.lab.inside import running_pods
 from netlab.lab.portal import Where
@@ -39,6 +40,8 @@ SIOCGIFFLAGS = 0x8913
 IFF_UP = 1
 _POD_END = re.compile(r"veth[0-9a-f]{8}\Z")
 TIMEOUT = 60.0
+LIVING = frozenset({"pods", "services"})
+"""Collections whose objects are more than what the API says of them: processes, rules, connections."""
 
 
 @dataclass(slots=True)
@@ -86,17 +89,20 @@ class Resetter:
             self.base.objects[name] = {key_of(obj): obj for obj in objects}
             self.base.adopt(name, objects)
         self.cables = self._cables()
+        self.remains = Remains(lab, self.cables.up.keys() - {""})
+        self.remains.open()
         running_pods(lab.paths)  # imports what the first reset would have to
 
     def close(self) -> None:
         self._pool.shutdown()
         self.cables.close()
+        self.remains.close()
 
     def reset(self, timeout: float = TIMEOUT) -> float:
         """Bring everything back; seconds that it took. WaitTimeout says what could not be brought back in time."""
         began = time.monotonic()
         deadline = began + timeout
-        shaken, touched, pods = self._underlay(), False, False
+        shaken, touched, freed = self._underlay(), False, set[str]()
         for attempt in range(1 << 30):
             answer = self._changes(self.since)
             todo = self._todo(answer["collections"])
@@ -105,15 +111,17 @@ class Resetter:
             if time.monotonic() > deadline:
                 raise WaitTimeout(f"lab '{self.lab.name}': not as before after {timeout:g} s: {_tell(todo)}")
             touched = True
-            pods = pods or any(one.collection == "pods" for one in todo)
+            freed |= addresses_of(obj for one in todo if one.collection == "services" for obj in one.delete)
             shaken = shaken or any(one.restore or one.create for one in todo)
             self._do(todo, attempt)
             if attempt:
                 time.sleep(PAUSE)
         if self._lost("pods", answer["collections"]):
             shaken = True
+        living = not LIVING.isdisjoint(answer["collections"])
+        if touched or shaken or living:
+            self._settled(deadline, ready=shaken, living=living, freed=freed)
         if touched or shaken:
-            self._settled(deadline, ready=shaken, gone=pods)
             self._forget_events()
         self.since = int(answer["revision"])
         return time.monotonic() - began
@@ -206,24 +214,32 @@ class Resetter:
         """Whether something of the base is not there that a controller makes again by itself."""
         return name in changed and not self.base.objects.get(name, {}).keys() <= changed[name]["items"].keys()
 
-    def _settled(self, deadline: float, *, ready: bool, gone: bool) -> None:
-        """`ready`: nodes and the cluster's own pods are. `gone`: no process is left of a pod that is no more."""
+    def _settled(self, deadline: float, *, ready: bool, living: bool, freed: set[str]) -> None:
+        """`ready`: nodes and the cluster's own pods are. `living`: pods or Services came or went; of those that are no
+        more no process and no connection is left, and no rule for an address of `freed`."""
         while True:
-            listed = [{"kind": "Pod", **pod} for pod in self.lab.api.list(("v1", "pods"))]
+            pods = self.lab.api.list(("v1", "pods")) if ready or living else []
+            nodes = self.lab.api.list(("v1", "nodes")) if ready or living else []
             waits = []
             if ready:
-                nodes = [{"kind": "Node", **node} for node in self.lab.api.list(("v1", "nodes"))]
-                waits = [how_far(obj) for obj in (*nodes, *listed) if not reached(obj, "Ready")]
-            if gone:
-                known = {key_of(pod) for pod in listed}
-                waits += [
-                    f"pod {name} still has processes" for name in running_pods(self.lab.paths) if name not in known
-                ]
+                listed = [*({"kind": "Node", **node} for node in nodes), *({"kind": "Pod", **pod} for pod in pods)]
+                waits = [how_far(obj) for obj in listed if not reached(obj, "Ready")]
+            if living:
+                known = {key_of(pod) for pod in pods}
+                left = [name for name in running_pods(self.lab.paths) if name not in known]
+                waits += [f"pod {name} still has processes" for name in left]
+            if freed and not waits:
+                said = self._pool.map(lambda node: self.remains.rules(node, self.modes[node], freed), self.modes)
+                waits = [one for one in said if one]
             if not waits:
-                return
+                break
             if time.monotonic() > deadline:
                 raise WaitTimeout(f"lab '{self.lab.name}': not as before: {'; '.join(waits)}")
             time.sleep(PAUSE)
+        if living:
+            held = self.remains.held(pods, self.lab.api.list(("v1", "services")), nodes)
+            for _ in self._pool.map(lambda machine: self.remains.forget_flows(machine, held), self.remains.machines):
+                pass
 
     # the underlay and the proxy
 
