@@ -1,7 +1,6 @@
 """What the operations share: one value with the store, the registry, the gatekeepers and the clock."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from netlab.apiserver.authz import Authorizer
 from netlab.apiserver.config import ApiServerConfig
 from netlab.apiserver.flow import FlowControl
 from netlab.apiserver.listing import ListCache
+from netlab.apiserver.measured import Measured
 from netlab.apiserver.pki import Pki
 from netlab.apiserver.storage import Storage, Stored, encoder, load, shared
 from netlab.apiserver.watching import Hubs
@@ -48,12 +48,12 @@ class Api:
     started: float = field(default_factory=time.time)
     read_before: dict[tuple[str, str], tuple[int, list[Obj]]] = field(default_factory=dict)
     """Short lists that `read_all` gave, each with the revision of its collection's last change."""
-    requests: Counter[tuple[str, str, str, str, str, int]] = field(default_factory=Counter)
-    """Answers given so far by (verb, group, version, resource, subresource, code)."""
+    measured: Measured = field(default_factory=Measured)
     flow: FlowControl = field(init=False)
 
     def __post_init__(self) -> None:
         self.flow = FlowControl(self, self.store, self.config.seats)
+        self.admission.measured = self.measured
 
     def stored(self, resource: Resource) -> Stored:
         return self.storage.of(resource)

@@ -14,6 +14,7 @@ from netlab.apiserver.authz import Action, forbidden
 from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.extensions.webhook_conversion import with_conversion
 from netlab.apiserver.flow.control import Rejected, Way, rejection
+from netlab.apiserver.measured import Kind
 from netlab.apiserver.nonresource import serve_path
 from netlab.apiserver.operations.create import create
 from netlab.apiserver.operations.delete import delete
@@ -46,6 +47,9 @@ OPERATIONS: dict[str, Operation] = {
 
 async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
     """Never raises (but for cancellation): every failure is an answer."""
+    begun = time.perf_counter()
+    kind = api.measured.kind(request)
+    api.measured.begun(kind, begun)
     try:
         user = api.authenticator.authenticate(api, der, request.headers.get("authorization", ""))
         if api.auditor is not None:
@@ -71,9 +75,27 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
         prettify(found)
     if isinstance(found, Response) and large(found):
         found = await compressed(request, found)
-    info, code = request.info, found.code if isinstance(found, Response) else 200
-    api.requests[info.verb, info.group, info.version, info.resource, info.subresource, code] += 1
+    if isinstance(found, Response):
+        api.measured.ended(kind, found, time.perf_counter() - begun)
+    else:
+        api.measured.lasts(kind)
+        if isinstance(found, Streaming):
+            found = _lasting(api, kind, found)
     return found if api.auditor is None else _audited(request, found)
+
+
+def _lasting(api: Api, kind: Kind, found: Streaming) -> Streaming:
+    """The same stream, counted while it runs."""
+    run = found.run
+
+    async def counted(sink: Sink) -> None:
+        api.measured.lasting.add(*kind.labels)
+        try:
+            await run(sink)
+        finally:
+            api.measured.lasting.add(*kind.labels, by=-1)
+
+    return Streaming(counted, found.content_type)
 
 
 async def _seated(api: Api, request: Request, way: Way) -> Answer:
@@ -86,6 +108,8 @@ async def _seated(api: Api, request: Request, way: Way) -> Answer:
             refused = rejection()
             refused.headers.update(way.headers)
             return refused
+    way.counted.dispatched += 1
+    way.counted.executing += 1
     try:
         authorize(api, request)
         found = await _route(api, request)
@@ -95,6 +119,7 @@ async def _seated(api: Api, request: Request, way: Way) -> Answer:
         found = error_response(_unforeseen(request, error))
     finally:
         level.leave()
+        way.counted.executing -= 1
     if isinstance(found, Response):
         found.headers.update(way.headers)
     return found

@@ -50,7 +50,11 @@ def serve_health(api: Api, request: Request, path: str) -> Response:
     for one, holds in checks.items():
         if one in excluded:
             lines.append(f"[+]{one} excluded: ok\n")
-        elif _holds(holds, api):
+            continue
+        held = _holds(holds, api)
+        api.measured.health.set(float(held), one, endpoint)
+        api.measured.health_asked.add(one, "success" if held else "error", endpoint)
+        if held:
             lines.append(f"[+]{one} ok\n")
         else:
             failed = True

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from netlab.api import discovery, errors
+from netlab.api.measuring import TEXT
 from netlab.apiserver.aggregation import documents
 from netlab.apiserver.api import Api
 from netlab.apiserver.config import KUBERNETES_VERSION
@@ -37,7 +38,7 @@ def serve_path(api: Api, request: Request) -> Answer:
     if path == "/openid/v1/jwks":
         return Response(200, orjson.dumps(_keys(api)), "application/jwk-set+json")
     if path == "/metrics":
-        return Response(200, _metrics(api), "text/plain; version=0.0.4; charset=utf-8")
+        return Response(200, api.measured.text(api), TEXT)
     if path == "/debug/netlab/changes":
         from netlab.apiserver.changes import changes
 
@@ -133,23 +134,3 @@ def _keys(api: Api) -> dict[str, Any]:
     key = json.loads(ECAlgorithm.to_jwk(load_pem_public_key(api.pki.sa_pub)))  # type: ignore[arg-type]
     digest = hashlib.sha256(api.pki.sa_pub).hexdigest()[:43]
     return {"keys": [{"use": "sig", "alg": "ES256", "kid": digest, **key}]}
-
-
-_METHODS = {"create": "POST", "update": "PUT", "deletecollection": "DELETE"}
-"""Verbs that upstream's metrics name by the HTTP method."""
-
-
-def _metrics(api: Api) -> bytes:
-    lines = ["# TYPE apiserver_storage_objects gauge"]
-    seen: set[str] = set()
-    for resource in api.registry:
-        collection = api.stored(resource).collection
-        if resource.stored and collection not in seen:
-            seen.add(collection)
-            lines.append(f'apiserver_storage_objects{{resource="{collection}"}} {api.store.count(collection)}')
-    lines.append("# TYPE apiserver_request_total counter")
-    for (verb, group, version, name, subresource, code), count in api.requests.items():
-        named = f'code="{code}",group="{group}",resource="{name}",subresource="{subresource}"'
-        verb = _METHODS.get(verb, verb.upper())
-        lines.append(f'apiserver_request_total{{{named},verb="{verb}",version="{version}"}} {count}')
-    return ("\n".join(lines) + "\n").encode()

@@ -135,7 +135,7 @@ def is_quick(connection: Connection) -> bool:
 
 
 async def test_a_watch_leaves_the_short_way_and_is_answered_once(server: Server) -> None:
-    asked = sum(server.api.requests.values())
+    asked = server.api.measured.total()
     async with connected(server) as speaker:
         speaker.writer.write(get(b"/version"))
         await speaker.answer()
@@ -146,7 +146,7 @@ async def test_a_watch_leaves_the_short_way_and_is_answered_once(server: Server)
         assert head.startswith(b"HTTP/1.1 200") and b"chunked" in head.lower()
         assert b'"type":"ADDED"' in await asyncio.wait_for(speaker.reader.readuntil(b"}\n"), 10)
         assert not is_quick(connection)
-        assert sum(server.api.requests.values()) == asked + 2
+        assert server.api.measured.total() == asked + 2
         server.http.end_streams()
 
 

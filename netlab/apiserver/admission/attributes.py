@@ -1,9 +1,11 @@
 """What an admission plug-in sees, and the chain that calls them."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from netlab.api.measuring import Histogram
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.authz.authorizer import Authorizer
@@ -85,26 +87,52 @@ class Plugin:
     about: frozenset[str] | None = None
 
 
+Named = tuple[str, Step]
+
+
+class Durations(Protocol):
+    """Where the chain notes how long plug-ins took."""
+
+    admission: Histogram
+    admission_step: Histogram
+
+
 class Admission:
     """The chain of plug-ins; for each collection, of those that it concerns."""
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         self._plugins = tuple(plugins)
-        self._steps: dict[str, tuple[list[Step], list[Step]]] = {}
+        self._steps: dict[str, tuple[list[Named], list[Named]]] = {}
+        self.measured: Durations | None = None
 
-    def _of(self, collection: str) -> tuple[list[Step], list[Step]]:
+    def _of(self, collection: str) -> tuple[list[Named], list[Named]]:
         found = self._steps.get(collection)
         if found is None:
             concerned = [one for one in self._plugins if one.about is None or collection in one.about]
-            mutate = [one.mutate for one in concerned if one.mutate is not None]
-            validate = [one.validate for one in concerned if one.validate is not None]
+            mutate = [(one.name, one.mutate) for one in concerned if one.mutate is not None]
+            validate = [(one.name, one.validate) for one in concerned if one.validate is not None]
             found = self._steps[collection] = mutate, validate
         return found
 
     def mutate(self, reader: Reader, attributes: Attributes) -> None:
-        for step in self._of(attributes.resource.group_resource)[0]:
-            step(reader, attributes)
+        self._run(self._of(attributes.resource.group_resource)[0], "admit", reader, attributes)
 
     def validate(self, reader: Reader, attributes: Attributes) -> None:
-        for step in self._of(attributes.resource.group_resource)[1]:
-            step(reader, attributes)
+        self._run(self._of(attributes.resource.group_resource)[1], "validate", reader, attributes)
+
+    def _run(self, steps: Sequence[Named], type_: str, reader: Reader, attributes: Attributes) -> None:
+        measured, operation, rejected, name = self.measured, attributes.operation, "true", ""
+        begun = last = time.perf_counter()
+        try:
+            for name, step in steps:
+                step(reader, attributes)
+                if measured is not None:
+                    before, last = last, time.perf_counter()
+                    measured.admission.observe(last - before, name, operation, "false", type_)
+            rejected = "false"
+        finally:
+            if measured is not None:
+                now = time.perf_counter()
+                if rejected == "true":
+                    measured.admission.observe(now - last, name, operation, rejected, type_)
+                measured.admission_step.observe(now - begun, operation, rejected, type_)

@@ -5,10 +5,13 @@ last (exec, logs, proxies) are not counted; a watch is, until it has begun.
 """
 
 import math
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from netlab.api import meta
+from netlab.api.measuring import Histogram
 from netlab.api.types import Obj
 from netlab.apiserver.flow.defaults import GROUP, VERSION, mandatory
 from netlab.apiserver.flow.level import Level, Limits, Rejected
@@ -30,12 +33,26 @@ class Reader(Protocol):
     def read_all(self, api_version: str, kind: str, namespace: str) -> list[Obj]: ...
 
 
+_WAIT = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
+
+
+@dataclass(slots=True)
+class Flow:
+    """What is counted of a schema at a level. `rejected` is by reason."""
+
+    executing: int = 0
+    waiting: int = 0
+    dispatched: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
 class Way(NamedTuple):
     """Where a request goes: its level, its flow, and the headers that its answer says so with."""
 
     level: Level
     flow: str
     headers: Mapping[str, str]
+    counted: Flow
 
 
 class FlowControl:
@@ -47,6 +64,14 @@ class FlowControl:
         self._schemas: list[Obj] | None = None
         self._uids: dict[str, str] = {}
         self._known: dict[tuple[object, ...], Way] = {}
+        self.flows: dict[tuple[str, str], Flow] = {}
+        """By flow schema and priority level."""
+        self.waited = Histogram(
+            "apiserver_flowcontrol_request_wait_duration_seconds",
+            "[BETA] Length of time a request spent waiting in its queue",
+            _WAIT,
+            ("execute", "flow_schema", "priority_level"),
+        )
         for collection in (_SCHEMAS, _LEVELS):
             store.subscribe(collection, self.forget)
 
@@ -71,7 +96,19 @@ class FlowControl:
 
     async def wait(self, way: Way) -> None:
         """Wait for a seat of the level; raises Rejected."""
-        await way.level.wait(way.flow, QUEUE_TIMEOUT)
+        begun, schema = time.perf_counter(), way.flow.partition("/")[0]
+        way.counted.waiting += 1
+        try:
+            await way.level.wait(way.flow, QUEUE_TIMEOUT)
+        except BaseException as error:
+            if isinstance(error, Rejected):
+                reason = error.args[0]
+                way.counted.rejected[reason] = way.counted.rejected.get(reason, 0) + 1
+            self.waited.observe(time.perf_counter() - begun, "false", schema, way.level.name)
+            raise
+        finally:
+            way.counted.waiting -= 1
+        self.waited.observe(time.perf_counter() - begun, "true", schema, way.level.name)
 
     @property
     def levels(self) -> Mapping[str, Level]:
@@ -92,7 +129,8 @@ class FlowControl:
             "X-Kubernetes-Pf-Prioritylevel-Uid": self._uids.get(level.name, ""),
         }
         flow = f"{meta.name(schema)}/{flow_of(schema, request.user, info)}"
-        return Way(level, flow, {key: value for key, value in headers.items() if value})
+        counted = self.flows.setdefault((meta.name(schema), level.name), Flow())
+        return Way(level, flow, {key: value for key, value in headers.items() if value}, counted)
 
     def _load(self) -> list[Obj]:
         if self._schemas is None:

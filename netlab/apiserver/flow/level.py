@@ -34,7 +34,7 @@ class Limits:
 
 
 class Rejected(Exception):  # noqa: N818
-    """There is neither a seat nor a place in a queue."""
+    """There is neither a seat nor a place in a queue; the argument is upstream's reason."""
 
 
 @dataclass
@@ -67,11 +67,11 @@ class Level:
             self.executing += 1
             return
         if not limits.queues:
-            raise Rejected
+            raise Rejected("concurrency-limit")
         place = self._shortest(hand_of(flow, limits.queues, limits.hand))
         queue = self._queues.get(place)
         if queue is not None and len(queue) >= limits.length:
-            raise Rejected
+            raise Rejected("queue-full")
         if queue is None:
             queue = self._queues[place] = deque()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -83,7 +83,7 @@ class Level:
         except BaseException as error:
             self._give_up(place, turn)
             if isinstance(error, TimeoutError):
-                raise Rejected from None
+                raise Rejected("time-out") from None
             raise
 
     def _shortest(self, hand: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ Source followed: apiserver `pkg/admission/plugin/webhook/generic`, `…/matchcon
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,15 +129,19 @@ async def ask(api: Api, invocation: Invocation, subject: Subject, *, mutating: b
     request = review.admission_request(attributes, subject.resource, invocation.shown, attributes.user.info())
     obj, old = (shown(one, attributes, invocation.shown) for one in (attributes.obj, attributes.old))
     body = review.review(uid, request, obj, old, attributes.options or None)
-    timeout = float(hook.get("timeoutSeconds") or _TIMEOUT)
+    timeout, begun = float(hook.get("timeoutSeconds") or _TIMEOUT), time.perf_counter()
+    rejected = "true"
     try:
         answer = await api.dynamic.caller().post(api, hook.get("clientConfig") or {}, body, timeout)
+        found = review.verdict(answer, uid, mutating=mutating)
+        rejected = "false" if found.allowed else "true"
     except CallError as error:
         raise CallingError(_failed(hook, f"failed to call webhook: {error}")) from None
-    try:
-        found = review.verdict(answer, uid, mutating=mutating)
     except review.UnusableError as error:
         raise CallingError(_failed(hook, f"received invalid webhook response: {error}")) from None
+    finally:
+        seconds, type_ = time.perf_counter() - begun, "admit" if mutating else "validate"
+        api.measured.webhooks.observe(seconds, str(hook["name"]), attributes.operation, rejected, type_)
     attributes.warnings += found.warnings
     for key, value in found.annotations.items():
         attributes.annotations.setdefault(f"{hook['name']}/{key}", value)
