@@ -14,10 +14,11 @@ from netlab.lab import capturing
 @click.command(
     "capture",
     epilog="Example: klab capture node1:eth0 node2:eth0 --filter 'udp port 8472'     klab capture pod/client node1     "
+    "klab capture all --filter 'tcp[tcpflags] & tcp-syn != 0 and not host 10.96.0.1'     "
     "klab capture all --follow 'client→svc/web'     klab capture 'node*' -w - | tshark -r -",
 )
 @click.argument("where", nargs=-1, required=True)
-@click.option("--filter", "expression", default="", metavar="EXPRESSION", help="As tcpdump's, run by the kernel.")
+@click.option("--filter", "expression", default="", metavar="EXPRESSION", help="tcpdump's language, run by the kernel.")
 @click.option("-w", "--write", metavar="FILE", help="pcapng to a file, '-' is standard output (for Wireshark, tshark).")
 @click.option(
     "--follow",
