@@ -15,9 +15,9 @@ from netlab.apiserver.wire.negotiate import JSON, YAML, Accepted, accepted
 from netlab.store import Item, Listing
 
 
-def accept(request: Request) -> Accepted:
+def accept(request: Request, tables: bool = True) -> Accepted:
     """What the client takes; 406 when that cannot be made."""
-    found = accepted(request.headers.get("accept", ""))
+    found = accepted(request.headers.get("accept", ""), tables)
     if found is None:
         raise errors.not_acceptable((JSON, YAML, "application/vnd.kubernetes.protobuf"))
     return found
@@ -31,9 +31,9 @@ def one(request: Request, resource: Resource, stored: Stored, item: Item, code: 
     return show(request, resource, load_for(item, stored, resource), code)
 
 
-def show(request: Request, resource: Resource, obj: Obj, code: int = 200) -> Response:
+def show(request: Request, resource: Resource, obj: Obj, code: int = 200, *, tables: bool = True) -> Response:
     """As `one`, for an object that is not stored (a dry run), in the version of `resource`."""
-    how = accept(request)
+    how = accept(request, tables)
     obj = {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
     if how.convert == "Table":
         revision = meta.resource_version(obj)

@@ -12,10 +12,15 @@ HERE = Path(__file__).parent
 _TAGS = (" [Conformance]", " [NodeConformance]", " [LinuxOnly]")
 
 
+def _word(group: str) -> str:
+    """The group in names of files."""
+    return group.replace("-", "_")
+
+
 def listed(group: str) -> list[str]:
     """Upstream's names of 1.33, as a test of ours names them: without "[sig-…]" and the tags at the end."""
     found = []
-    for line in (HERE / f"sig_{group}.txt").read_text().splitlines():
+    for line in (HERE / f"sig_{_word(group)}.txt").read_text().splitlines():
         name = line.removeprefix(f"[sig-{group}] ")
         for tag in _TAGS:
             name = name.removesuffix(tag)
@@ -26,7 +31,7 @@ def listed(group: str) -> list[str]:
 def tested(group: str) -> list[str]:
     """The names on the tests of `test_conformance_<group>_*.py`."""
     found = []
-    for file in sorted(HERE.glob(f"test_conformance_{group}_*.py")):
+    for file in sorted(HERE.glob(f"test_conformance_{_word(group)}_*.py")):
         module = importlib.import_module(f"tests.labs.{file.stem}")
         found += [name for test in vars(module).values() for name in getattr(test, MARK, ())]
     return found

@@ -61,12 +61,18 @@ def lab() -> Iterator[User]:
         shutil.rmtree(user.home, ignore_errors=True)
 
 
-@pytest.fixture
-def space(lab: User) -> Iterator[Space]:
-    """A namespace, deleted afterwards without waiting."""
+def new_space(lab: User) -> Space:
+    """A namespace that lasts as long as the lab."""
     api = Api(lab)
     name = f"e2e-{next(_spaces)}"
     api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     until("its ServiceAccount", lambda: not api.gone(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
-    yield Space(lab, api, name)
-    api.call("DELETE", f"/api/v1/namespaces/{name}")
+    return Space(lab, api, name)
+
+
+@pytest.fixture
+def space(lab: User) -> Iterator[Space]:
+    """A namespace, deleted afterwards without waiting."""
+    found = new_space(lab)
+    yield found
+    found.api.call("DELETE", f"/api/v1/namespaces/{found.name}")

@@ -53,11 +53,18 @@ class Api:
             self.context.load_cert_chain(cert)
 
     def open(
-        self, method: str, path: str, body: object = None, kind: str = "application/json", timeout: float = 60
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        kind: str = "application/json",
+        timeout: float = 60,
+        accept: str = "application/json",
     ) -> Any:
         """The response; ApiError for one of 400 and more."""
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.server + path, data, {"Content-Type": kind}, method=method)
+        headers = {"Content-Type": kind, "Accept": accept}
+        request = urllib.request.Request(self.server + path, data, headers, method=method)
         try:
             return urllib.request.urlopen(request, timeout=timeout, context=self.context)
         except urllib.error.HTTPError as problem:

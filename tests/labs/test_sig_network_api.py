@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from tests.labs.conformance_operations import discovered, operations
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
-from tests.labs.sig_network_tools import Api, ApiError, Obj, Space, watch
+from tests.labs.sig_network_tools import ApiError, Obj, Space, watch
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -17,69 +17,9 @@ NETWORKING = "apis/networking.k8s.io/v1"
 MARK = {"special-label": "e2e"}
 
 
-def _discovered(api: Api, group: str, kind: str, *resources: str) -> None:
-    """The group, its version and its resources are found as upstream's tests look for them."""
-    _, name, version = group.split("/")
-    groups = {one["name"]: one for one in api.get("/apis")["groups"]}
-    assert version in {one["version"] for one in groups[name]["versions"]}
-    assert version in {one["version"] for one in api.get(f"/apis/{name}")["versions"]}
-    listed = {one["name"]: one["kind"] for one in api.get(f"/{group}")["resources"]}
-    for resource in resources:
-        assert listed[resource] == kind
-
-
-def _operations(api: Api, collection: str, objects: list[Obj], everywhere: str, status: Obj | None = None) -> None:
-    """create, get, list, watch, patch, update, (status), delete, deletecollection; `objects` are three."""
-    query = f"{collection}?labelSelector=special-label%3D{objects[0]['metadata']['labels']['special-label']}"
-    one = f"{collection}/{objects[0]['metadata']['name']}"
-
-    def create() -> None:
-        for obj in objects:
-            api.call("POST", collection, obj)
-
-    watch(api, query, create, ["ADDED"] * 3)
-    assert api.get(one)["metadata"]["name"] == objects[0]["metadata"]["name"]
-    selector = query.partition("?")[2]
-    assert len(api.get(query)["items"]) == 3
-    assert len(api.get(f"{everywhere}?{selector}")["items"]) == 3
-    patch = {"metadata": {"annotations": {"patched": "true"}}}
-    (event,) = watch(api, query, lambda: api.merge(one, patch), ["MODIFIED"])
-    assert event["object"]["metadata"]["annotations"]["patched"] == "true"
-
-    def update() -> None:
-        api.update(one, lambda obj: obj["metadata"]["annotations"].update(updated="true"))
-
-    (event,) = watch(api, query, update, ["MODIFIED"])
-    assert event["object"]["metadata"]["annotations"]["updated"] == "true"
-    if status is not None:
-        _status(api, one, status)
-    watch(api, query, lambda: api.call("DELETE", one), ["DELETED"])
-    assert api.gone(one)
-    assert len(api.get(query)["items"]) == 2
-    watch(api, query, lambda: api.call("DELETE", query), ["DELETED"] * 2)
-    assert api.get(query)["items"] == []
-
-
-def _status(api: Api, one: str, status: Obj) -> None:
-    patched = api.merge(one + "/status", {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": status})
-    assert patched["metadata"]["annotations"]["patchedstatus"] == "true"
-    assert _contains(patched["status"], status)
-    updated = api.update(one + "/status", lambda obj: obj["metadata"]["annotations"].update(updatedstatus="true"))
-    assert _contains(updated["status"], status)
-    assert _contains(api.get(one + "/status")["status"], status)
-
-
-def _contains(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return all(key in found and _contains(found[key], value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        return len(found) == len(wanted) and all(_contains(a, b) for a, b in zip(found, wanted, strict=True))
-    return bool(found == wanted)
-
-
 @conformance("Ingress API should support creating Ingress API operations")
 def test_ingress(space: Space) -> None:  # noqa: F811
-    _discovered(space.api, NETWORKING, "Ingress", "ingresses", "ingresses/status")
+    discovered(space.api, NETWORKING, "Ingress", "ingresses", "ingresses/status")
     backend = {"service": {"name": "default-backend", "port": {"name": "", "number": 8080}}}
     rule = {"host": "foo.bar.com", "http": {"paths": [{"path": "/", "pathType": "ImplementationSpecific",
             "backend": {"service": {"name": "test-backend", "port": {"number": 8080}}}}]}}  # fmt: skip
@@ -89,29 +29,29 @@ def test_ingress(space: Space) -> None:  # noqa: F811
         for number in range(3)
     ]  # fmt: skip
     status = {"loadBalancer": {"ingress": [{"ip": "169.1.1.1"}]}}
-    _operations(space.api, space.path("ingresses", group=NETWORKING), objects, f"/{NETWORKING}/ingresses", status)
+    operations(space.api, space.path("ingresses", group=NETWORKING), objects, f"/{NETWORKING}/ingresses", status)
 
 
 @conformance("IngressClass API should support creating IngressClass API operations")
 def test_ingress_class(space: Space) -> None:  # noqa: F811
-    _discovered(space.api, NETWORKING, "IngressClass", "ingressclasses")
+    discovered(space.api, NETWORKING, "IngressClass", "ingressclasses")
     objects: list[Obj] = [
         {"metadata": {"name": f"{space.name}-class-{number}", "labels": {"special-label": space.name}},
          "spec": {"controller": "example.com/controller"}}
         for number in range(3)
     ]  # fmt: skip
     everywhere = f"/{NETWORKING}/ingressclasses"
-    _operations(space.api, everywhere, objects, everywhere)
+    operations(space.api, everywhere, objects, everywhere)
 
 
 @conformance("ServiceCIDR and IPAddress API should support ServiceCIDR API operations")
 def test_service_cidr(space: Space) -> None:  # noqa: F811
     api = space.api
-    _discovered(api, NETWORKING, "ServiceCIDR", "servicecidrs", "servicecidrs/status")
+    discovered(api, NETWORKING, "ServiceCIDR", "servicecidrs", "servicecidrs/status")
     path = f"/{NETWORKING}/servicecidrs"
     default = api.get(f"{path}/kubernetes")
     assert default["spec"]["cidrs"]
-    number = int(space.name.rpartition("-")[2])
+    number = int(space.name.rpartition("-")[2]) % 250
     body: Obj = {"metadata": {"name": "svc-cidr-test", "labels": MARK}, "spec": {"cidrs": [f"172.31.{number}.0/24"]}}
     assert api.call("POST", path, body)["spec"]["cidrs"] == [f"172.31.{number}.0/24"]
     one = f"{path}/svc-cidr-test"
@@ -137,7 +77,7 @@ def test_service_cidr(space: Space) -> None:  # noqa: F811
 @conformance("ServiceCIDR and IPAddress API should support IPAddress API operations")
 def test_ip_address(space: Space) -> None:  # noqa: F811
     api = space.api
-    _discovered(api, NETWORKING, "IPAddress", "ipaddresses")
+    discovered(api, NETWORKING, "IPAddress", "ipaddresses")
     service = space.service("ip-address", [{"port": 80}])
     parent = {"group": "", "resource": "services", "namespace": space.name, "name": "ip-address"}
     assert service["spec"]["clusterIP"]
@@ -155,12 +95,12 @@ def test_ip_address(space: Space) -> None:  # noqa: F811
                     ("services", space.name, "ip-address"))  # fmt: skip
 
     space.wait("the Service's IPAddress", there)
-    _operations(api, path, objects, path)
+    operations(api, path, objects, path)
 
 
 @conformance("EndpointSlice should support creating EndpointSlice API operations")
-def test_slice_operations(space: Space) -> None:  # noqa: F811
-    _discovered(space.api, DISCOVERY, "EndpointSlice", "endpointslices")
+def test_sliceoperations(space: Space) -> None:  # noqa: F811
+    discovered(space.api, DISCOVERY, "EndpointSlice", "endpointslices")
     ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
     objects: list[Obj] = [
         {"metadata": {"name": f"e2e-slice-{number}", "labels": {"special-label": space.name}}, "addressType": "IPv4",
@@ -168,7 +108,7 @@ def test_slice_operations(space: Space) -> None:  # noqa: F811
         for number in range(1, 4)
     ]  # fmt: skip
     path = space.path("endpointslices", group=DISCOVERY)
-    _operations(space.api, path, objects, f"/{DISCOVERY}/endpointslices")
+    operations(space.api, path, objects, f"/{DISCOVERY}/endpointslices")
 
 
 @conformance("EndpointSlice should have Endpoints and EndpointSlices pointing to API Server")

@@ -85,6 +85,9 @@ def _references(node: Any, found: list[str]) -> None:
             _references(value, found)
 
 
+_GVK = "x-kubernetes-group-version-kind"
+
+
 def v2_definitions(names: Sequence[str], extra: Mapping[str, Obj]) -> dict[str, Obj]:
     """`definitions` of a v2 document."""
     reached = _reached(names, extra)
@@ -96,17 +99,24 @@ def _plain(node: Any) -> Any:
     """A custom kind's schema without what v2 cannot say, or old clients take amiss (apiextensions `openapi/v2`)."""
     if not isinstance(node, dict):
         return node
+    free = node.get("x-kubernetes-preserve-unknown-fields") is True
+    if free and _GVK in node:
+        return {"type": "object", _GVK: node[_GVK]}
     found = {key: one for key, one in node.items() if key not in ("anyOf", "oneOf", "allOf", "not", "nullable")}
     if node.get("nullable"):
         found.pop("type", None)
+    if free or node.get("nullable"):
         found.pop("items", None)
-    if node.get("x-kubernetes-preserve-unknown-fields") is True:
-        found.pop("items", None)
-        if "x-kubernetes-group-version-kind" not in node:
-            found.pop("properties", None)
+        found.pop("properties", None)
+    if found.get("type") == "array" and "items" not in found:
+        del found["type"]
     properties = found.get("properties")
     if properties:
         found["properties"] = {name: _plain(one) for name, one in properties.items()}
+        nullable = {name for name, one in properties.items() if one.get("nullable")}
+        found["required"] = [name for name in found.get("required") or () if name not in nullable]
+        if not found["required"]:
+            del found["required"]
     for key in ("items", "additionalProperties"):
         if key in found:
             found[key] = _plain(found[key])
@@ -121,7 +131,7 @@ def v3_schemas(names: Sequence[str], extra: Mapping[str, Obj]) -> dict[str, Obj]
 
 def _definition(definition: Obj, prefix: str) -> Obj:
     converted = _convert(definition, prefix)
-    if "x-kubernetes-group-version-kind" in definition:
+    if _GVK in definition:
         for field in ("apiVersion", "kind"):
             (converted.get("properties") or {}).get(field, {}).pop("enum", None)
     return converted

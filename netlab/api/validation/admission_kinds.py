@@ -141,12 +141,12 @@ def _service(service: Obj, at: str) -> list[FieldError]:
     port, path = service.get("port", 443), service.get("path")
     if not 1 <= port <= 65535:
         found.append(invalid(f"{at}.port", port, "port is not valid: must be between 1 and 65535, inclusive"))
-    if path is None:
+    if not path or path == "/":
         return found
     if not path.startswith("/"):
         found.append(invalid(f"{at}.path", path, "must start with a '/'"))
     for index, step in enumerate(path.removeprefix("/").removesuffix("/").split("/")):
-        if step == "" and path not in ("/", ""):
+        if step == "":
             found.append(invalid(f"{at}.path", path, f"segment[{index}] may not be empty"))
         elif step and (wrong := names.dns_subdomain(step)):
             found.append(invalid(f"{at}.path", path, f"segment[{index}]: {','.join(wrong)}"))

@@ -21,13 +21,15 @@ async def token_review(api: Api, request: Request, resource: Resource) -> Answer
     else:
         user, audiences = found
         status = {"authenticated": True, "user": user.info(), "audiences": audiences}
-    return show(request, resource, {"metadata": _metadata(body), "spec": spec, "status": status}, 201)
+    return show(request, resource, {"metadata": _metadata(body), "spec": spec, "status": status}, 201, tables=False)
 
 
 async def self_subject_review(api: Api, request: Request, resource: Resource) -> Answer:
     body = decode_of(request, resource.api_version, resource.kind, empty={})
     metadata = {**_metadata(body), "creationTimestamp": meta.now_rfc3339(api.clock)}
-    return show(request, resource, {"metadata": metadata, "status": {"userInfo": request.user.info()}}, 201)
+    return show(
+        request, resource, {"metadata": metadata, "status": {"userInfo": request.user.info()}}, 201, tables=False
+    )
 
 
 async def subject_access_review(api: Api, request: Request, resource: Resource) -> Answer:
@@ -64,7 +66,7 @@ def _decided(api: Api, request: Request, resource: Resource, body: Obj, user: Us
     status: Obj = {"allowed": decision.allowed}
     if decision.reason:
         status["reason"] = decision.reason
-    return show(request, resource, {"metadata": _metadata(body), "spec": spec, "status": status}, 201)
+    return show(request, resource, {"metadata": _metadata(body), "spec": spec, "status": status}, 201, tables=False)
 
 
 def _action(spec: Obj, namespace: str) -> Action:
@@ -89,7 +91,7 @@ async def self_subject_rules_review(api: Api, request: Request, resource: Resour
         raise errors.bad_request("no namespace on request")
     resources, paths = api.authorizer.rules(request.user, str(spec["namespace"]))
     status: Obj = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
-    return show(request, resource, {"metadata": _metadata(body), "spec": {}, "status": status}, 201)
+    return show(request, resource, {"metadata": _metadata(body), "spec": {}, "status": status}, 201, tables=False)
 
 
 async def component_statuses(api: Api, request: Request, resource: Resource) -> Answer:

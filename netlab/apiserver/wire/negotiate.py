@@ -23,8 +23,11 @@ PLAIN = Accepted()
 
 
 @lru_cache(maxsize=1024)
-def accepted(header: str) -> Accepted | None:
-    """The first of the accepted types that can be served; None when there is none (406)."""
+def accepted(header: str, tables: bool = True) -> Accepted | None:
+    """The first of the accepted types that can be served; None when there is none (406).
+
+    `tables`: whether what is asked for can be a Table (reviews cannot: upstream's have no TableConvertor).
+    """
     if not header:
         return PLAIN
     for media, parameters in media_ranges(header):
@@ -35,6 +38,8 @@ def accepted(header: str) -> Accepted | None:
         if not wanted:
             return Accepted(yaml=yaml)
         if parameters.get("g") != "meta.k8s.io" or parameters.get("v") not in ("v1", "v1beta1"):
+            continue
+        if wanted == "Table" and not tables:
             continue
         if wanted in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
             return Accepted(wanted.removesuffix("List"), parameters["v"], yaml)

@@ -22,6 +22,8 @@ from netlab.runtime.builtin.common import (
 from netlab.runtime.builtin.web import Request, Response, Server, error
 
 VERSION = "2.53"
+LIBRARY = "/opt/netlab/lib/netlab/runtime/builtin"
+"""Where a container has this package; where PID 1 read it from is outside of the container."""
 
 
 def _resolv_conf(keyword: str) -> list[str]:
@@ -209,6 +211,10 @@ def _later(module: str) -> Callable[..., int]:
     def run(*arguments: str) -> int:
         from importlib import import_module
 
+        from netlab.runtime import builtin
+
+        if LIBRARY not in builtin.__path__:
+            builtin.__path__.append(LIBRARY)
         return int(import_module(f"netlab.runtime.builtin.{module}").main(*arguments))
 
     return run
