@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from netlab.api.errors import StatusError
+from netlab.api.measuring import Series
 
 log = logging.getLogger(__name__)
 
 OUTAGE_MOST = 1.0
 """The longest back-off while there is no server at all: when it is back, work goes on at once."""
+
+
+SECONDS = tuple(10.0**power for power in range(-8, 2))
+"""The buckets of upstream's workqueue histograms."""
 
 
 class WorkQueue:
@@ -30,6 +36,11 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self.adds = self.retried = 0
+        """How many keys were queued, and how many of them after a failure, since the start."""
+        self.waited, self.worked = Series(SECONDS), Series(SECONDS)
+        self._since: dict[str, float] = {}
+        self._working: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -39,6 +50,8 @@ class WorkQueue:
         if key in self._dirty:
             return
         self._dirty.add(key)
+        self.adds += 1
+        self._since.setdefault(key, time.monotonic())
         if key not in self._processing:
             self._push(key)
 
@@ -59,6 +72,7 @@ class WorkQueue:
         """Queue the key after its own exponential back-off, of at most `most` seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        self.retried += 1
         limit = self._backoff_max if most is None else min(most, self._backoff_max)
         self.add_after(key, min(limit, self._backoff_min * 2.0 ** min(failures, 40)))
 
@@ -84,13 +98,23 @@ class WorkQueue:
         key = self._queue.popleft()
         self._processing.add(key)
         self._dirty.discard(key)
+        self._working[key] = now = time.monotonic()
+        self.waited.observe(now - self._since.pop(key, now))
         return key
 
     def done(self, key: str) -> None:
         """The worker is through with the key; it is queued again if it was added meanwhile."""
         self._processing.discard(key)
+        begun = self._working.pop(key, None)
+        if begun is not None:
+            self.worked.observe(time.monotonic() - begun)
         if key in self._dirty:
             self._push(key)
+
+    def unfinished(self) -> list[float]:
+        """For how many seconds each key has been worked on."""
+        now = time.monotonic()
+        return [now - begun for begun in self._working.values()]
 
     async def run(self, reconcile: Callable[[str], Awaitable[None]], workers: int = 1) -> None:
         """Work until cancelled. An exception is logged and the key is queued again after its back-off."""

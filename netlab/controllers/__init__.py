@@ -19,6 +19,8 @@ class ControllersConfig:
 
     `load_balancer_pool` are the ranges of addresses for LoadBalancer Services; none: those stay pending.
 
+    `secure_port` is where health and metrics are served over HTTPS; 0: nowhere. Upstream's is 10257.
+
     `elect` False (one control plane) adopts the leader's Lease at once instead of waiting for it to expire.
     """
 
@@ -33,6 +35,7 @@ class ControllersConfig:
     controllers: tuple[str, ...] = ()
     identity: str = "controller-manager"
     elect: bool = False
+    secure_port: int = 0
     timing: Timing = LAB
 
 

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--root-ca-file", type=Path, help="published in every namespace")
     parser.add_argument("--cluster-signing-key-file", type=Path, help="signs approved certificate requests")
     parser.add_argument("--upstream-timing", action="store_true", help="Kubernetes' own periods, not a lab's")
+    parser.add_argument("--secure-port", type=int, default=0, help="health and metrics over HTTPS; 0: nowhere")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -53,6 +54,7 @@ def main() -> None:
         controllers=() if options.controllers == "*" else tuple(options.controllers.split(",")),
         identity=f"{socket.gethostname()}_{new_uid()}",
         elect=options.leader_elect == "true",
+        secure_port=options.secure_port,
         timing=timing(options.upstream_timing),
     )
     asyncio.run(_run(Client(HttpTransport(url, context, token)), config))

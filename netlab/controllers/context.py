@@ -15,6 +15,7 @@ from netlab.client.events import EventRecorder
 from netlab.client.informer import Informer
 from netlab.client.kinds import ResourceRef, ref_of
 from netlab.client.workqueue import WorkQueue
+from netlab.controllers.measured import Measured
 
 if TYPE_CHECKING:
     from netlab.controllers import ControllersConfig
@@ -63,6 +64,8 @@ class Context:
     config: ControllersConfig
     informers: dict[tuple[str, str], Informer] = field(default_factory=dict)
     recorders: dict[str, EventRecorder] = field(default_factory=dict)
+    queues: list[WorkQueue] = field(default_factory=list)
+    measured: Measured = field(default_factory=Measured)
 
     @property
     def timing(self) -> Timing:
@@ -86,7 +89,9 @@ class Context:
     def queue(self, name: str, backoff_min: float | None = None) -> WorkQueue:
         """A work queue with this lab's back-off."""
         least = self.timing.queue_backoff_min if backoff_min is None else backoff_min
-        return WorkQueue(name, backoff_min=least, backoff_max=self.timing.queue_backoff_max)
+        made = WorkQueue(name, backoff_min=least, backoff_max=self.timing.queue_backoff_max)
+        self.queues.append(made)
+        return made
 
     async def synced(self, *informers: Informer) -> None:
         """Start and wait for informers. There is no time limit: without a server there is nothing else to do."""

@@ -15,6 +15,10 @@ from netlab.controllers.pod_owner import PodOwner, terminating
 MANAGER = "kubernetes.io/job-controller"
 
 
+def _mode(job: Obj | None) -> str:
+    return str(((job or {}).get("spec") or {}).get("completionMode") or "NonIndexed")
+
+
 class JobController(PodOwner):
     """A key is a Job."""
 
@@ -27,6 +31,18 @@ class JobController(PodOwner):
 
     async def reconcile(self, key: str) -> None:
         """Bring one Job nearer to its end."""
+        begun, action, result = time.perf_counter(), ["reconciling"], "error"
+        try:
+            await self._sync(key, action)
+            result = "success"
+        finally:
+            job = self.owners.store.get(key)
+            labels = (action[0], _mode(job), result)
+            self.context.measured.job_sync.observe(time.perf_counter() - begun, *labels)
+            self.context.measured.job_syncs.add(*labels)
+
+    async def _sync(self, key: str, action: list[str]) -> None:
+        """`action` is filled with upstream's name of what was done."""
         job = self.owners.store.get(key)
         if (
             job is None
@@ -45,7 +61,9 @@ class JobController(PodOwner):
         for pod in todo.delete:
             if await self.remove(pod):
                 self.events.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {meta.name(pod)}")
+        action[0] = "pods_created" if todo.create else "pods_deleted" if todo.delete else "tracking"
         await self.write_status(job, self._cleared(job, todo.status))
+        self._count(job, todo.status)
         for type_, reason, message in todo.events:
             self.events.event(job, type_, reason, message)
         for pod in todo.release:
@@ -55,6 +73,21 @@ class JobController(PodOwner):
             raise error
         if todo.recheck is not None:
             self.queue.add_after(key, max(0.05, todo.recheck))
+
+    def _count(self, job: Obj, new: Obj) -> None:
+        """Pods and Jobs that ended with the status that was just written."""
+        old, mode = job.get("status") or {}, _mode(job)
+        for field in ("succeeded", "failed"):
+            more = int(new.get(field) or 0) - int(old.get(field) or 0)
+            if more > 0:
+                self.context.measured.job_pods_finished.add(mode, field, by=more)
+        if planning.finished(job) or not planning.finished({"status": new}):
+            return
+        failed = (
+            meta.condition({"status": new}, "Failed") if not meta.condition_true({"status": new}, "Complete") else None
+        )
+        reason = str((failed or {}).get("reason", ""))
+        self.context.measured.jobs_finished.add(mode, reason, "failed" if failed else "succeeded")
 
     @staticmethod
     def _cleared(job: Obj, new: Obj) -> Obj:

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
+from netlab.api.measuring import Gauge
 from netlab.client.client import Client
 from netlab.client.leaderelection import run_as_leader
+from netlab.client.measured import leading, queues
 from netlab.controllers.context import Context
 
 if TYPE_CHECKING:
     from netlab.controllers import ControllersConfig
 
 log = logging.getLogger(__name__)
+
+NAME = "kube-controller-manager"
 
 
 class Controller(Protocol):
@@ -72,17 +76,28 @@ async def run(client: Client, config: ControllersConfig) -> None:
     if unknown:
         raise ValueError(f"no such controller: {', '.join(sorted(unknown))}; known: {', '.join(CONTROLLERS)}")
 
-    async def lead() -> None:
-        await _run_all(Context(client, config))
+    context, leads = Context(client, config), leading(NAME)
 
-    await run_as_leader(
-        client,
-        "kube-controller-manager",
-        config.identity,
-        lead,
-        timing=config.timing,
-        adopt=not config.elect,
-    )
+    async def lead() -> None:
+        leads.set(1.0, NAME)
+        await _run_all(context)
+
+    door = asyncio.create_task(_door(context, leads)) if config.secure_port else None
+    try:
+        await run_as_leader(client, NAME, config.identity, lead, timing=config.timing, adopt=not config.elect)
+    finally:
+        if door is not None:
+            door.cancel()
+
+
+async def _door(context: Context, leads: Gauge) -> None:
+    """Health and metrics of this process, on its own port."""
+    from netlab.client.door import Door
+
+    checks: dict[str, Callable[[], bool]] = {"leaderElection": lambda: True}
+    checks |= {name: lambda: True for name in context.config.controllers or CONTROLLERS}
+    pages = {"/metrics": lambda: [leads, *queues(context.queues), *context.measured.all()]}
+    await Door(context.client, NAME, checks, pages).serve(context.config.secure_port)
 
 
 async def _run_all(context: Context) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from netlab.api import meta
@@ -106,6 +107,8 @@ class NodeLifecycleController:
         patch = {"spec": {"taints": wanted or None}, "metadata": {"resourceVersion": meta.resource_version(node)}}
         try:
             self.nodes.observe(await self.client.patch(NODES, name, patch, patch_type="merge"))
+            if _evicting(wanted) and not _evicting(node["spec"].get("taints") or ()):
+                self.context.measured.evictions.add(_zone(node))
         except StatusError as error:
             if error.code == 404:
                 return
@@ -177,3 +180,16 @@ class NodeLifecycleController:
 def _node_reference(node: Obj) -> Obj:
     """Events about nodes carry the uid, so that describe finds them."""
     return {"apiVersion": "v1", "kind": "Node", "name": meta.name(node), "uid": meta.uid(node)}
+
+
+def _evicting(taints: Iterable[Obj]) -> bool:
+    return any(taint.get("effect") == "NoExecute" and taint.get("key") in _LOST for taint in taints)
+
+
+def _zone(node: Obj) -> str:
+    """As upstream's GetZoneKey: region and zone; "" where neither is known."""
+    region, zone = (meta.labels(node).get(f"topology.kubernetes.io/{what}", "") for what in ("region", "zone"))
+    return f"{region}:\x00:{zone}" if region or zone else ""
+
+
+_LOST = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})

@@ -44,7 +44,8 @@ ZYGOTE_MODULES = (
     "netlab.dns.server",
     "netlab.dns.nodecache",
     "netlab.metrics.server",
-    "netlab.metrics.certificate",
+    "netlab.client.certificate",
+    "netlab.client.door",
     "netlab.client.in_cluster",
     "netlab.client.informer",
     "netlab.client.transport",
@@ -188,6 +189,7 @@ def controller_manager(name: str, state: str, runtime: str, upstream_timing: boo
         signing_key=(paths.pki / "ca.key").read_text(),
         cluster_name=topology.name,
         load_balancer_pool=cluster.load_balancer_pool,
+        secure_port=10257,
         timing=_timing(upstream_timing),
     )
     _run(run(_client(component_kubeconfig(paths, "controller-manager")), config))
@@ -198,7 +200,7 @@ def scheduler(name: str, state: str, runtime: str, upstream_timing: bool) -> Non
     from netlab.scheduler.scheduler import run
 
     paths = _paths(name, state, runtime)
-    config = SchedulerConfig(timing=_timing(upstream_timing))
+    config = SchedulerConfig(timing=_timing(upstream_timing), secure_port=10259)
     _run(run(_client(component_kubeconfig(paths, "scheduler")), config))
 
 

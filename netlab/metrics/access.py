@@ -1,37 +1,15 @@
-"""Who asks the metrics server, and may they: the front proxy's headers, else a token; then a SubjectAccessReview.
+"""Whom the front proxy speaks for, and whether the metrics server believes it.
 
-Source followed: apiserver's delegated authentication and authorization (pkg/server/options).
+Source followed: apiserver's delegated authentication (pkg/server/options).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
-from netlab.api.types import Obj
-from netlab.client.client import Client
-
-TOKEN_REVIEWS = ("authentication.k8s.io/v1", "tokenreviews")
-ACCESS_REVIEWS = ("authorization.k8s.io/v1", "subjectaccessreviews")
-REMEMBERED = 10.0
-"""Seconds for which an answer of the API server is kept, as upstream's default of both caches."""
-
-
-MOST = 1000
-"""Answers that are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    name: str
-    groups: tuple[str, ...] = ()
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+from netlab.client.gate import ANONYMOUS, Gate, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,54 +32,6 @@ def proxied(headers: Sequence[tuple[str, str]]) -> User | None:
     prefix = "x-remote-extra-"
     extra = {unquote(key[len(prefix) :]): tuple(found) for key, found in values.items() if key.startswith(prefix)}
     return User(name, tuple(values.get("x-remote-group", ())), tuple(sorted(extra.items())))
-
-
-class Gate:
-    """Asks the API server, and remembers its answers for a little while."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._users: dict[str, tuple[float, User | None]] = {}
-        self._allowed: dict[tuple[User, tuple[tuple[str, str], ...]], tuple[float, bool]] = {}
-
-    async def user(self, token: str) -> User | None:
-        """The token's user; None: it is not good."""
-        known = self._users.get(token)
-        now = time.monotonic()
-        if known is None or known[0] < now:
-            _prune(self._users)
-            body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
-            status = (await self._client.create(TOKEN_REVIEWS, body)).get("status") or {}
-            known = self._users[token] = (now + REMEMBERED, _user(status) if status.get("authenticated") else None)
-        return known[1]
-
-    async def allows(self, user: User, attributes: Mapping[str, str]) -> bool:
-        """`attributes` are a SubjectAccessReview's resourceAttributes, or a path and a verb."""
-        if "system:masters" in user.groups:
-            return True
-        key = (user, tuple(sorted(attributes.items())))
-        known, now = self._allowed.get(key), time.monotonic()
-        if known is None or known[0] < now:
-            _prune(self._allowed)
-            kind = "nonResourceAttributes" if "path" in attributes else "resourceAttributes"
-            spec: Obj = {"user": user.name, "groups": list(user.groups), kind: dict(attributes)}
-            spec["extra"] = {name: list(values) for name, values in user.extra}
-            body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
-            status = (await self._client.create(ACCESS_REVIEWS, body)).get("status") or {}
-            known = self._allowed[key] = (now + REMEMBERED, bool(status.get("allowed")))
-        return known[1]
-
-
-def _prune(known: dict[Any, Any]) -> None:
-    """Whoever asks under ever new names shall not fill the memory."""
-    if len(known) > MOST:
-        known.clear()
-
-
-def _user(status: Obj) -> User:
-    found = status.get("user") or {}
-    extra = {name: tuple(values) for name, values in (found.get("extra") or {}).items()}
-    return User(str(found.get("username", "")), tuple(found.get("groups") or ()), tuple(sorted(extra.items())))
 
 
 __all__ = ["ANONYMOUS", "Gate", "ProxyRules", "User", "proxied"]

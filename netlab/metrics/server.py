@@ -219,7 +219,7 @@ async def run(cluster: InCluster, port: int, period: float) -> None:
     """Serve until SIGTERM."""
     from aiohttp import web
 
-    from netlab.metrics.certificate import self_signed, serving
+    from netlab.client.certificate import self_signed, serving
 
     while True:
         try:

@@ -31,6 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--scheduler-name", default="default-scheduler", help="which pods it schedules")
     parser.add_argument("--upstream-timing", action="store_true", help="Kubernetes' own periods, not a lab's")
+    parser.add_argument("--secure-port", type=int, default=0, help="health and metrics over HTTPS; 0: nowhere")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -41,6 +42,7 @@ def main() -> None:
         scheduler_name=options.scheduler_name,
         identity=f"{socket.gethostname()}_{new_uid()}",
         elect=options.leader_elect,
+        secure_port=options.secure_port,
         timing=timing(options.upstream_timing),
     )
     asyncio.run(_run(Client(HttpTransport(url, context, token)), config))

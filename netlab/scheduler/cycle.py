@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netlab.scheduler.cache import Snapshot
@@ -71,11 +71,21 @@ def enough(total: int) -> int:
 
 
 def schedule(
-    pod: PodInfo, snapshot: Snapshot, *, start: int = 0, nominations: Nominations | None = None
+    pod: PodInfo,
+    snapshot: Snapshot,
+    *,
+    start: int = 0,
+    nominations: Nominations | None = None,
+    passed: Callable[[str], None] | None = None,
 ) -> Placement | Failure:
-    """Where the pod goes. `start` is the node to look at first: rotate it, so that large clusters are used evenly."""
+    """Where the pod goes. `start` is the node to look at first: rotate it, so that large clusters are used evenly.
+
+    `passed` is told of each of upstream's extension points that was gone through.
+    """
     nodes = snapshot.nodes
     checks = prepare(pod, snapshot)
+    if passed is not None:
+        passed("PreFilter")
     feasible: list[NodeInfo] = []
     rejections: dict[str, Rejection] = {}
     limit = enough(len(nodes))
@@ -88,9 +98,14 @@ def schedule(
         feasible.append(node)
         if len(feasible) >= limit:
             break
+    if passed is not None:
+        passed("Filter")
     if not feasible:
         return Failure(len(nodes), rejections)
-    return Placement(choose(pod, feasible, snapshot).name)
+    chosen = choose(pod, feasible, snapshot)
+    if passed is not None:
+        passed("Score")
+    return Placement(chosen.name)
 
 
 def with_nominated(node: NodeInfo, pod: PodInfo, nominations: Nominations | None) -> NodeInfo:

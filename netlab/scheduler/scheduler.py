@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from netlab.api import labels as labelling
 from netlab.api import meta
 from netlab.api.errors import StatusError
 from netlab.api.labels import Selector
+from netlab.api.measuring import Gauge, Measure
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.events import EventRecorder
 from netlab.client.informer import Informer
 from netlab.client.kinds import NAMESPACES, NODES, PODS, SERVICES
 from netlab.client.leaderelection import run_as_leader
+from netlab.client.measured import leading
 from netlab.client.workqueue import OUTAGE_MOST
 from netlab.scheduler.cache import Cache
 from netlab.scheduler.cycle import Failure, Placement, schedule
+from netlab.scheduler.measured import Measured, resources
 from netlab.scheduler.model import PodInfo
 from netlab.scheduler.preemption import Preemption, preempt
 from netlab.scheduler.queue import Entry, SchedulingQueue
@@ -60,6 +64,21 @@ class _Selectors:
         return labelling.from_map(chosen) if chosen else None
 
 
+NAME = "kube-scheduler"
+
+
+class _Stopwatch:
+    """Notes how long each extension point took."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._measured, self._last = measured, time.perf_counter()
+
+    def passed(self, point: str) -> None:
+        now = time.perf_counter()
+        self._measured.points.observe(now - self._last, point, self._measured.profile, "Success")
+        self._last = now
+
+
 class Scheduler:
     """One scheduler by name."""
 
@@ -67,7 +86,9 @@ class Scheduler:
         self.client, self.config, timing = client, config, config.timing
         self.cache = Cache()
         loop = asyncio.get_running_loop()
-        self.queue = SchedulingQueue(timing.scheduler_backoff_min, timing.scheduler_backoff_max, loop.time)
+        self.measured = Measured(config.scheduler_name)
+        waits = (timing.scheduler_backoff_min, timing.scheduler_backoff_max)
+        self.queue = SchedulingQueue(*waits, loop.time, self.measured.incoming)
         self.events = EventRecorder(client, config.scheduler_name, modern=True)
         self.pods = Informer(client, PODS, timing=timing)
         self.nodes = Informer(client, NODES, timing=timing)
@@ -128,16 +149,25 @@ class Scheduler:
         """Decide, and assume what was decided; returns the coroutine that writes it."""
         pod = entry.pod
         nominations = self._nominations()
-        result = schedule(pod, self.cache, start=self._start, nominations=nominations)
+        begun, watch = time.perf_counter(), _Stopwatch(self.measured)
+        try:
+            result = schedule(pod, self.cache, start=self._start, nominations=nominations, passed=watch.passed)
+        except Exception:
+            self.measured.attempted("error", time.perf_counter() - begun)
+            raise
         self._start = (self._start + 1) % max(1, len(self.cache.nodes))
         if isinstance(result, Placement):
             self.nominated.pop(pod.uid, None)
             self.cache.assume(pod, result.node)
-            return self._bind(entry, result.node)
+            return self._bind(entry, result.node, begun)
         attempt = preempt(pod, result, self.cache, nominations) if result.total else ""
+        watch.passed("PostFilter")
+        self.measured.attempted("unschedulable", time.perf_counter() - begun)
         self.queue.unschedulable(entry, result.plugins)
         if isinstance(attempt, Preemption):
             self.nominated[pod.uid] = (attempt.node, pod)
+            self.measured.preemptions.add()
+            self.measured.victims.observe(len(attempt.victims))
             return self._preempt(pod, result, attempt)
         return self._unschedulable(pod, result.message(attempt))
 
@@ -149,8 +179,9 @@ class Scheduler:
 
     # writes
 
-    async def _bind(self, entry: Entry, node: str) -> None:
-        pod = entry.pod
+    async def _bind(self, entry: Entry, node: str, begun: float) -> None:
+        """`begun`: when the attempt began, by time.perf_counter()."""
+        pod, binding = entry.pod, time.perf_counter()
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -169,11 +200,18 @@ class Scheduler:
                 log.info("binding %s to %s: %s", pod.key, node, error)
                 self.queue.again(entry, OUTAGE_MOST)
                 return
+            self.measured.attempted("error", time.perf_counter() - begun)
             log.warning("binding %s to %s: %s", pod.key, node, error)
             self.queue.again(entry)
             self.events.event(pod.obj, "Warning", "FailedScheduling", f"Binding rejected: {error}", action="Scheduling")
             return
         self.queue.remove(pod.uid)
+        now, measured = time.perf_counter(), self.measured
+        measured.points.observe(now - binding, "Bind", measured.profile, "Success")
+        measured.attempted("scheduled", now - begun)
+        measured.tries.observe(entry.attempts)
+        waited = asyncio.get_running_loop().time() - entry.since
+        measured.sli.observe(waited, str(entry.attempts) if entry.attempts < 15 else "15+")
         text = f"Successfully assigned {pod.key} to {node}"
         self.events.event(pod.obj, "Normal", "Scheduled", text, action="Binding")
 
@@ -217,13 +255,13 @@ class Scheduler:
 
     def _node_added(self, node: Obj) -> None:
         self.cache.set_node(node)
-        self.queue.wake(lambda entry: True)
+        self.queue.wake(lambda entry: True, "NodeAdd")
 
     def _node_updated(self, old: Obj, new: Obj) -> None:
         if _seen_by_scheduler(old) == _seen_by_scheduler(new):
             return
         self.cache.set_node(new)
-        self.queue.wake(lambda entry: True)
+        self.queue.wake(lambda entry: True, "NodeUpdate")
 
     def _node_deleted(self, node: Obj) -> None:
         self.cache.remove_node(meta.name(node))
@@ -241,7 +279,7 @@ class Scheduler:
             self.nominated.pop(uid, None)
             self.cache.set_pod(pod)
             if not known:
-                self.queue.wake(lambda entry: not AFTER_POD_PLACED.isdisjoint(entry.plugins))
+                self.queue.wake(lambda entry: not AFTER_POD_PLACED.isdisjoint(entry.plugins), "AssignedPodAdd")
         elif spec.get("schedulerName", self.config.scheduler_name) == self.config.scheduler_name:
             if meta.deleting(pod):
                 self._gone(uid)
@@ -258,7 +296,7 @@ class Scheduler:
         self.queue.remove(uid)
         self.nominated.pop(uid, None)
         if self.cache.remove_pod(uid) is not None:
-            self.queue.wake(lambda entry: not AFTER_POD_GONE.isdisjoint(entry.plugins))
+            self.queue.wake(lambda entry: not AFTER_POD_GONE.isdisjoint(entry.plugins), "AssignedPodDelete")
 
 
 def _seen_by_scheduler(node: Obj) -> tuple[object, ...]:
@@ -268,7 +306,31 @@ def _seen_by_scheduler(node: Obj) -> tuple[object, ...]:
 
 async def run(client: Client, config: SchedulerConfig) -> None:
     """Schedule until cancelled, while leading."""
-    scheduler = Scheduler(client, config)
-    await run_as_leader(
-        client, "kube-scheduler", config.identity, scheduler.run, timing=config.timing, adopt=not config.elect
-    )
+    scheduler, leads = Scheduler(client, config), leading(NAME)
+
+    async def lead() -> None:
+        leads.set(1.0, NAME)
+        await scheduler.run()
+
+    door = asyncio.create_task(_door(scheduler, leads)) if config.secure_port else None
+    try:
+        await run_as_leader(client, NAME, config.identity, lead, timing=config.timing, adopt=not config.elect)
+    finally:
+        if door is not None:
+            door.cancel()
+
+
+async def _door(scheduler: Scheduler, leads: Gauge) -> None:
+    """Health and metrics of this process, on its own port."""
+    from netlab.client.door import Door
+
+    informers = (scheduler.nodes, scheduler.pods, scheduler.namespaces)
+    checks: dict[str, Callable[[], bool]] = {
+        "leaderElection": lambda: True,
+        "sched-handler-sync": lambda: all(one.synced for one in informers),
+    }
+    pages: dict[str, Callable[[], Iterable[Measure]]] = {
+        "/metrics": lambda: [leads, *scheduler.measured.all(scheduler.queue.lengths())],
+        "/metrics/resources": lambda: resources(scheduler.pods.store.values()),
+    }
+    await Door(scheduler.client, NAME, checks, pages).serve(scheduler.config.secure_port)

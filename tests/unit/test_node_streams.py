@@ -276,6 +276,15 @@ async def test_paths_of_the_kubelet(port: Port) -> None:
     assert (await port.get("/stats/summary"))[0] == 200
     status, body = await port.get("/metrics/resource")
     assert status == 200 and b"node_cpu_usage_seconds_total" in body
+    assert b'pod_memory_working_set_bytes{namespace="default",pod="p"}' in body and b"resource_scrape_error 0" in body
+    worker = next(iter(port.node.kubelet.workers.values()))
+    worker.prober.counts["c", "Liveness", "failed"] += 2
+    status, body = await port.get("/metrics/probes")
+    labels = f'container="c",namespace="default",pod="p",pod_uid="{worker.uid}",probe_type="Liveness",result="failed"'
+    assert status == 200 and f"prober_probe_total{{{labels}}} 2.0".encode() in body
+    status, body = await port.get("/metrics")
+    assert status == 200 and b"kubelet_running_pods 1.0" in body
+    assert b'kubelet_running_containers{container_state="running"} 1.0' in body
     assert (await port.get("/nothing"))[0] == 404
     assert (await port.get("/containerLogs/default/nope/c"))[0] == 404
     status, body = await port.get("/containerLogs/default/p/c?previous=true")

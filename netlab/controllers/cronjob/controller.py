@@ -98,6 +98,7 @@ class CronJobController:
                 return
         else:
             self.events.event(cronjob, "Normal", "SuccessfulCreate", f"Created job {meta.name(job)}")
+            self.context.measured.skew.observe(max(0.0, time.time() - todo.scheduled))
         self.jobs.observe(job)
         planning.started(todo.status, job, todo.scheduled)
 

@@ -8,6 +8,7 @@ only, failed readiness and startup attempts are repeated at once without being c
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -48,6 +49,8 @@ class Prober:
     pod_ip: Callable[[], str]
     on_verdict: OnVerdict
     on_failure: OnFailure
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Attempts by (container, kind, result), in the words of upstream's metric."""
     _probes: dict[tuple[str, ProbeKind], _Probe] = field(default_factory=dict)
 
     def start(self, container: Obj, container_id: str, *, started: bool) -> None:
@@ -119,6 +122,8 @@ class Prober:
 
     def _account(self, probe: _Probe, result: Result) -> None:
         name = probe.container["name"]
+        outcome = "successful" if result.success else "unknown" if result.error else "failed"
+        self.counts[name, probe.kind.word, outcome] += 1
         if not result.success:
             self.on_failure(name, message(probe.kind, result))
         if result.error:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from netlab.api.errors import StatusError, bad_request, status
-from netlab.node.kubelet import stats
+from netlab.api.measuring import TEXT, exposition
+from netlab.node.kubelet import measured, stats
 from netlab.node.kubelet.clock import parse
 from netlab.node.kubelet.delegated import Delegated
 from netlab.node.kubelet.kubelet import Kubelet
@@ -183,16 +184,14 @@ async def _stats(server: KubeletServer, call: _Call) -> bool:
 
 
 async def _metrics(server: KubeletServer, call: _Call) -> bool:
+    workers = server.kubelet.workers
     if call.parts[:1] in (["resource"], ["cadvisor"]):
-        text = await stats.resource_metrics(server.context, server.kubelet.workers, server.node_cpu)
-        body = text.encode()
+        body = (await stats.resource_metrics(server.context, workers, server.node_cpu)).encode()
+    elif call.parts[:1] == ["probes"]:
+        body = exposition(measured.probes(workers))
     else:
-        from prometheus_client import generate_latest
-
-        running = sum(worker.state.any_running for worker in server.kubelet.workers.values())
-        own = f"# TYPE kubelet_running_pods gauge\nkubelet_running_pods {running}\n"
-        body = await asyncio.to_thread(generate_latest) + own.encode()
-    respond(call.writer, 200, body, "text/plain; version=0.0.4; charset=utf-8")
+        body = exposition(measured.own(server.context.name, workers))
+    respond(call.writer, 200, body, TEXT)
     return True
 
 

@@ -98,9 +98,9 @@ async def summary(context: NodeContext, workers: Mapping[str, PodWorker], usage:
 async def resource_metrics(context: NodeContext, workers: Mapping[str, PodWorker], counter: NodeCpu) -> str:
     """/metrics/resource in Prometheus' text format. Read every few seconds: nothing more is made than it says."""
     found = {stats.container_id: stats for stats in await context.runtime.stats(context.name)}
-    cpu, memory, node_memory = [], [], 0
+    cpu, memory, starts, pod_cpu, pod_memory, node_memory = [], [], [], [], [], 0
     for worker in workers.values():
-        meta = worker.pod["metadata"]
+        meta, seconds, used = worker.pod["metadata"], 0.0, 0
         for container in worker.state.containers.values():
             stats = found.get(container.id)
             if stats is None or not container.running:
@@ -108,18 +108,31 @@ async def resource_metrics(context: NodeContext, workers: Mapping[str, PodWorker
             labels = f'container="{container.name}",namespace="{meta["namespace"]}",pod="{meta["name"]}"'
             cpu.append(f"container_cpu_usage_seconds_total{{{labels}}} {_seconds(stats.cpu_seconds)}")
             memory.append(f"container_memory_working_set_bytes{{{labels}}} {stats.memory_bytes}")
-            node_memory += stats.memory_bytes
+            starts.append(f"container_start_time_seconds{{{labels}}} {container.started_at:.3f}")
+            seconds, used = seconds + stats.cpu_seconds, used + stats.memory_bytes
+        labels = f'namespace="{meta["namespace"]}",pod="{meta["name"]}"'
+        pod_cpu.append(f"pod_cpu_usage_seconds_total{{{labels}}} {_seconds(seconds)}")
+        pod_memory.append(f"pod_memory_working_set_bytes{{{labels}}} {used}")
+        node_memory += used
     lines = [
         "# TYPE container_cpu_usage_seconds_total counter",
         *cpu,
         "# TYPE container_memory_working_set_bytes gauge",
         *memory,
+        "# TYPE container_start_time_seconds gauge",
+        *starts,
+        "# TYPE pod_cpu_usage_seconds_total counter",
+        *pod_cpu,
+        "# TYPE pod_memory_working_set_bytes gauge",
+        *pod_memory,
         "# TYPE node_cpu_usage_seconds_total counter",
         f"node_cpu_usage_seconds_total {_seconds(counter.count(found.values()))}",
         "# TYPE node_memory_working_set_bytes gauge",
         f"node_memory_working_set_bytes {node_memory}",
         "# TYPE scrape_error gauge",
         "scrape_error 0",
+        "# TYPE resource_scrape_error gauge",
+        "resource_scrape_error 0",
     ]
     return "\n".join(lines) + "\n"
 
