@@ -3,6 +3,7 @@
 from netlab.api.resources import BUILTIN, get
 from netlab.apiserver.admission import Admission
 from netlab.apiserver.admission.plugins import PLUGINS
+from netlab.apiserver.aggregation.keeper import distrust
 from netlab.apiserver.aggregation.keeper import follow as follow_services
 from netlab.apiserver.allocation import Allocation
 from netlab.apiserver.api import Api
@@ -66,6 +67,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
     await bootstrap(api)
     api.dynamic.follow(api)
     follow_services(api)
+    await distrust(api)
     return api
 
 

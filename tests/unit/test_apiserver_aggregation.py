@@ -294,3 +294,21 @@ async def test_a_group_that_is_served_elsewhere(tmp_path: Path) -> None:
         async with session.delete(f"{PATH}/{VERSION}.{GROUP}") as answer:
             assert answer.status == 200
         assert GROUP not in [group["name"] for group in (await get(session, "/apis"))["groups"]]
+
+
+async def test_what_was_stored_of_a_remote_is_not_believed_after_a_restart(tmp_path: Path) -> None:
+    path = f"{PATH}/{VERSION}.{GROUP}"
+    stamp = "2020-01-01T00:00:00Z"
+    passed = {"type": "Available", "status": "True", "reason": "Passed", "message": "", "lastTransitionTime": stamp}
+    async with harness(tmp_path) as before:
+        made = await before.ok("POST", PATH, api_service())
+        await before.ok("PUT", f"{path}/status", {**made, "status": {"conditions": [passed]}})
+        local = {"metadata": {"name": "v1.example.com"}, "spec": {**api_service()["spec"], "group": "example.com"}}
+        local["spec"] |= {"version": "v1", "service": None}
+        await before.ok("POST", PATH, local)
+    async with harness(tmp_path) as after:
+        condition = (await after.ok("GET", path))["status"]["conditions"][0]
+        assert (condition["status"], condition["reason"]) == ("False", "FailedDiscoveryCheck")
+        assert condition["message"].endswith("not asked since the start")
+        assert condition["lastTransitionTime"] > stamp
+        assert not (await after.ok("GET", f"{PATH}/v1.example.com")).get("status")

@@ -13,7 +13,7 @@ from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
 from netlab.apiserver.aggregation import local
 from netlab.apiserver.aggregation.asking import AskError, Asking
-from netlab.apiserver.aggregation.availability import PASSED, Verdict, address, judge
+from netlab.apiserver.aggregation.availability import PASSED, Verdict, address, judge, server_name
 from netlab.apiserver.aggregation.remotes import COLLECTION, Remote
 from netlab.apiserver.api import Api
 from netlab.apiserver.storage import load
@@ -39,6 +39,16 @@ def follow(api: Api) -> None:
 
     renew(())
     api.store.subscribe(COLLECTION, renew)
+
+
+async def distrust(api: Api) -> None:
+    """What was said of remote servers before this one started is not known to be so; they are asked at once."""
+    await asyncio.gather(*(_write(api, remote.name, _unknown(remote)) for remote in api.remotes))
+
+
+def _unknown(remote: Remote) -> Verdict:
+    where = f"https://{server_name(remote)}:{remote.port}{remote.path}"
+    return "False", "FailedDiscoveryCheck", f"failing or missing response from {where}: not asked since the start"
 
 
 async def keep(api: Api) -> None:
