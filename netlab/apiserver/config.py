@@ -4,9 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-KUBERNETES_VERSION = "v1.33.1"
-"""The version whose behaviour this server follows; reported by /version."""
-
 
 @dataclass(frozen=True)
 class ApiServerConfig:

@@ -7,9 +7,9 @@ import orjson
 
 from netlab.api import discovery, errors
 from netlab.api.measuring import TEXT
+from netlab.api.version import KUBERNETES_VERSION
 from netlab.apiserver.aggregation import documents
 from netlab.apiserver.api import Api
-from netlab.apiserver.config import KUBERNETES_VERSION
 from netlab.apiserver.health import ENDPOINTS, serve_health
 from netlab.apiserver.wire.caching import with_etag
 from netlab.apiserver.wire.message import Answer, Request, Response, json_response

@@ -5,9 +5,9 @@ from functools import lru_cache
 from netlab.api import errors
 from netlab.api.openapi import V2_PROTOBUF, V2_PROTOBUF_ACCEPTED, OpenApi
 from netlab.api.resources import Registry
+from netlab.api.version import KUBERNETES_VERSION
 from netlab.apiserver.aggregation.schemas import Merged, Mergers
 from netlab.apiserver.api import Api
-from netlab.apiserver.config import KUBERNETES_VERSION
 from netlab.apiserver.extensions.openapi import definitions
 from netlab.apiserver.wire.caching import tagged, with_etag
 from netlab.apiserver.wire.message import Answer, Request

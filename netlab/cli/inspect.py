@@ -130,7 +130,7 @@ def _print_log(file: Path, follow: bool, tail: int | None) -> None:
 @output_option
 def version_command(output: str) -> None:
     """netlab's version, and the Kubernetes version whose behaviour it follows."""
-    from netlab.apiserver.config import KUBERNETES_VERSION
+    from netlab.api.version import KUBERNETES_VERSION
 
     if output == "json":
         print_json({"netlab": __version__, "kubernetes": KUBERNETES_VERSION, "python": sys.version.split()[0]})

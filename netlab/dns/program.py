@@ -42,6 +42,7 @@ def in_cluster_client(directory: Path = SERVICE_ACCOUNT) -> Client:
     """A client with the pod's own service account, as client-go's rest.InClusterConfig."""
     import ssl
 
+    from netlab.api.version import user_agent
     from netlab.client.client import Client
     from netlab.client.in_cluster import api_url
     from netlab.client.transport import HttpTransport
@@ -49,7 +50,7 @@ def in_cluster_client(directory: Path = SERVICE_ACCOUNT) -> Client:
     url = api_url()
     context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     token = (directory / "token").read_text().strip()
-    return Client(HttpTransport(url, context, token))
+    return Client(HttpTransport(url, context, token, user_agent=user_agent("coredns")))
 
 
 def own_addresses() -> tuple[str, ...]:

@@ -192,7 +192,7 @@ def controller_manager(name: str, state: str, runtime: str, upstream_timing: boo
         secure_port=10257,
         timing=_timing(upstream_timing),
     )
-    _run(run(_client(component_kubeconfig(paths, "controller-manager")), config))
+    _run(run(_client("kube-controller-manager", component_kubeconfig(paths, "controller-manager")), config))
 
 
 def scheduler(name: str, state: str, runtime: str, upstream_timing: bool) -> None:
@@ -201,7 +201,7 @@ def scheduler(name: str, state: str, runtime: str, upstream_timing: bool) -> Non
 
     paths = _paths(name, state, runtime)
     config = SchedulerConfig(timing=_timing(upstream_timing), secure_port=10259)
-    _run(run(_client(component_kubeconfig(paths, "scheduler")), config))
+    _run(run(_client("kube-scheduler", component_kubeconfig(paths, "scheduler")), config))
 
 
 def agent(name: str, state: str, runtime: str, upstream_timing: bool, index: int, agents: int) -> None:
@@ -231,17 +231,18 @@ def addons(name: str, state: str, runtime: str, upstream_timing: bool) -> None:
     record = load_record(paths)
     without = record.without if record is not None else ()
     resolution = _timing(upstream_timing).metrics_resolution
-    client = _client(component_kubeconfig(paths, "addons"))
+    client = _client("kubeadm", component_kubeconfig(paths, "addons"))
     _run(settle(client, load(paths.topology), without=without, metrics_resolution=resolution))
 
 
-def _client(kubeconfig: Path) -> Any:
+def _client(program: str, kubeconfig: Path) -> Any:
+    from netlab.api.version import user_agent
     from netlab.client.client import Client
     from netlab.client.kubeconfig import load as load_kubeconfig
     from netlab.client.transport import HttpTransport
 
     url, context, token = load_kubeconfig(kubeconfig)
-    return Client(HttpTransport(url, context, token))
+    return Client(HttpTransport(url, context, token, user_agent=user_agent(program)))
 
 
 def _timing(upstream: bool) -> Any:

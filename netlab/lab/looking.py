@@ -31,11 +31,12 @@ def objects(paths: LabPaths, *resources: Resource, timeout: float = TIMEOUT) -> 
 
 
 async def _objects(paths: LabPaths, resources: Sequence[Resource], timeout: float) -> list[list[Obj]]:
+    from netlab.api.version import user_agent
     from netlab.client.client import Client
     from netlab.client.kubeconfig import load
     from netlab.client.transport import HttpTransport
 
-    client = Client(HttpTransport(*load(paths.kubeconfig)))
+    client = Client(HttpTransport(*load(paths.kubeconfig), user_agent=user_agent("klab")))
     try:
         async with asyncio.timeout(timeout):
             lists = await asyncio.gather(*(client.list(resource) for resource in resources))

@@ -18,6 +18,7 @@ from netlab.api import errors, meta
 from netlab.api.errors import StatusError
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
+from netlab.api.version import user_agent
 from netlab.client.client import Client
 from netlab.client.in_cluster import any_address, api_url
 from netlab.client.kinds import CONFIG_MAPS, NODES, PODS
@@ -64,7 +65,10 @@ class InCluster:
     def client(self) -> Client:
         token = self.token()
         if self._made is None or self._made[0] != token:
-            self._made = (token, Client(HttpTransport(self._url, self._tls, token)))
+            self._made = (
+                token,
+                Client(HttpTransport(self._url, self._tls, token, user_agent=user_agent("metrics-server"))),
+            )
         return self._made[1]
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from netlab.api.timing import Timing, timing
+from netlab.api.version import user_agent
 from netlab.client.client import Client
 from netlab.client.events import EventRecorder
 from netlab.client.informer import Informer
@@ -38,8 +39,8 @@ credentials = lru_cache(maxsize=8)(load)
 """Proxy and overlay have one identity on all nodes: what is read from its file is shared by them."""
 
 
-def node_client(kubeconfig: str, network: NodeNetwork, times: Timing) -> Client:
-    """A client in the node's network namespace, with the identity of a kubeconfig."""
+def node_client(program: str, kubeconfig: str, network: NodeNetwork, times: Timing) -> Client:
+    """A program's client in the node's network namespace, with the identity of a kubeconfig."""
     url, tls, token = credentials(kubeconfig)
 
     def open_socket(info: Any) -> Any:
@@ -56,6 +57,7 @@ def node_client(kubeconfig: str, network: NodeNetwork, times: Timing) -> Client:
         request_timeout=times.request_timeout,
         connect_timeout=times.connect_timeout,
         limit=2 * PARALLEL_REQUESTS,
+        user_agent=user_agent(program),
     )
     return Client(transport)
 
@@ -69,9 +71,9 @@ class HostedNode:
         self.config, self.agent = node, agent
         self.network = NodeNetwork(node.netns, thread)
         times = timing(agent.upstream_timing)
-        self.client = node_client(node.kubeconfig, self.network, times)
-        self.overlay_client = node_client(node.overlay_kubeconfig or node.kubeconfig, self.network, times)
-        self.proxy_client = node_client(node.proxy_kubeconfig or node.kubeconfig, self.network, times)
+        self.client = node_client("kubelet", node.kubeconfig, self.network, times)
+        self.overlay_client = node_client("flanneld", node.overlay_kubeconfig or node.kubeconfig, self.network, times)
+        self.proxy_client = node_client("kube-proxy", node.proxy_kubeconfig or node.kubeconfig, self.network, times)
         self.recorder = EventRecorder(self.client, "kubelet", host=node.name)
         self.context = NodeContext(
             config=node,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from netlab.api.meta import new_uid
 from netlab.api.timing import timing
+from netlab.api.version import user_agent
 from netlab.client.client import Client
 from netlab.client.kubeconfig import load
 from netlab.client.transport import HttpTransport
@@ -45,7 +46,7 @@ def main() -> None:
         secure_port=options.secure_port,
         timing=timing(options.upstream_timing),
     )
-    asyncio.run(_run(Client(HttpTransport(url, context, token)), config))
+    asyncio.run(_run(Client(HttpTransport(url, context, token, user_agent=user_agent("kube-scheduler"))), config))
 
 
 def _truth(text: str) -> bool:
