@@ -9,8 +9,11 @@ from netlab.dataplane.fib import FibRoute, PolicyRule
 from netlab.kernel import netlink as nl
 from netlab.kernel import routes
 from netlab.kernel import rtnl as rt
+from netlab.kernel.errors import KernelError
+from netlab.kernel.netns import NetNs
 
 RTM_GETRULE = 34
+RTA_METRICS, RTAX_MTU = 8, 2
 KINDS = {1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable",
          8: "prohibit", 9: "throw"}  # fmt: skip
 ACTIONS = {1: "table", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
@@ -52,6 +55,20 @@ def decode_route(reply: nl.Message, names: Mapping[int, str]) -> FibRoute | None
         hops=routes._decode_hops(found.get(rt.RTA_MULTIPATH, b""), dict(names)),
         dead=bool(flags & 0x1),
     )
+
+
+def path_mtu(ns: NetNs, dst: str) -> int:
+    """The path MTU that a router's ICMP error has told this namespace for `dst`; 0 for none, or without a route."""
+    packed = nl.ip_bytes(dst)
+    family = rt.AF_INET6 if len(packed) == 16 else rt.AF_INET
+    body = rt.RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+    try:
+        reply = ns.netlink.get(nl.message(rt.RTM_GETROUTE, 0, body, nl.attr(rt.RTA_DST, packed)), f"the route to {dst}")
+    except KernelError:
+        return 0
+    found = nl.attributes(reply.body, rt.RTMSG.size)
+    metrics = nl.attributes(found.get(RTA_METRICS, b""), 0)
+    return int(nl.U32.unpack(metrics[RTAX_MTU])[0]) if RTAX_MTU in metrics else 0
 
 
 def decode_rule(reply: nl.Message) -> PolicyRule:

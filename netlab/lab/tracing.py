@@ -389,7 +389,7 @@ def report(scene: Scene, found: Obj) -> Report:
         tuple(from_obj(one) for one in found["predicted"]),
         from_obj(found["observed"]) if found["observed"] else None,
         Difference(**difference) if difference else None,
-        {**{key[1]: name for key, name in names.services.items()}, **names.nodes, **names.pods},
+        {**{key[1]: name.partition(":")[0] for key, name in names.services.items()}, **names.nodes, **names.pods},
         tuple(tuple(one) for one in found["frames"]),
         tuple(Exchanged(one["time"], one["text"], tuple(one["places"])) for one in found["exchange"]),
         found["error"],

@@ -90,6 +90,12 @@ class Gathered(Mapping[str, Machine]):
         """Takes this for what is known of the machine, from now on."""
         self._machines[machine.name] = machine
 
+    def learn_path_mtu(self, name: str, dst: str) -> None:
+        """Has the machine know what a router told it of the way to `dst`, which no table lists."""
+        mtu = fib.path_mtu(self.namespace(name), dst)
+        if mtu:
+            self.put(replace(self[name], path_mtus={dst: mtu}))
+
     def forget(self) -> None:
         """Read everything anew when asked next."""
         self._machines.clear()

@@ -135,14 +135,17 @@ def _step(event: Event, machine: Machine) -> Step | None:
 
 
 def _xtables(event: Event, table: XTable) -> Step | None:
-    if event.what == "policy" and event.chain in table.policies:
+    rules = table.chains.get(event.chain, ())
+    # The legacy tables' log says "return" or "policy", too, of a rule without conditions that accepts, drops or
+    # returns (get_chainname_rulenum); the number tells it from the end of the chain.
+    is_rule = event.what == "rule" or 0 < event.number <= len(rules)
+    if event.what == "policy" and event.chain in table.policies and not is_rule:
         if table.policies[event.chain] != "DROP":
             return None
         where = f"iptables {table.name} {event.chain} policy"
         return Step("rule", f"policy of {event.chain}: DROP", where, deciding=True)
-    if event.what != "rule":
+    if not is_rule:
         return None
-    rules = table.chains.get(event.chain, ())
     found = next((x for x in rules if (x.handle == event.handle if event.handle else x.number == event.number)), None)
     if found is None:
         where = f"iptables {table.name} {event.chain} {event.number}"

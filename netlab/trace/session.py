@@ -173,7 +173,9 @@ class _Session:
             code = found.code
             if found.addresses:
                 self.request = replace(request, dst=found.addresses[0])
-                return replace(made, problem="")
+                answer = f"{name} is {found.addresses[0]}, says {request.dns_server}"
+                seen = made.observed and replace(made.observed, notes=(*made.observed.notes, answer))
+                return replace(made, problem="", observed=seen)
         raise TraceError(f"DNS: {request.lookups[0]}: {code} (asked {request.dns_server})")
 
     def _another(self, request: Request) -> Made:
@@ -225,6 +227,7 @@ class _Session:
         return every[0]
 
     def _predict(self, flow: Flow) -> tuple[Trace, ...]:
+        self.gathered.learn_path_mtu(flow.source, flow.dst)
         try:
             return predict(self.world, flow)
         except Uninterpretable as problem:
@@ -437,6 +440,8 @@ class _Ending:
         first = self.seen.error[0]
         inner = first.packet.innermost
         said = f"{inner.src} answers with ICMP {inner.info}"
+        if self._is_virtual(last):
+            return Verdict("rejected", last, f"{said}: IPVS has no real server for it")
         if (
             by_rule is None
             and "port" in inner.info
@@ -446,9 +451,20 @@ class _Ending:
             return Verdict("refused", last, said)
         return Verdict("rejected", first.place, said + (f", by {by_rule.where}: {by_rule.text}" if by_rule else ""))
 
+    def _is_virtual(self, last: str) -> bool:
+        """Whether it was for a virtual server of the machine that saw it last: IPVS takes it before any socket can."""
+        servers = self.machines[last].servers
+        final = self.seen.request[-1].packet.innermost if self.seen.request else None
+        ends = {(one.protocol.lower(), one.address, one.port) for one in servers}
+        return final is not None and (self.flow.protocol, final.dst, final.dport) in ends
+
     def reply(self, hops: Sequence[Hop], rest: Sequence[Step]) -> Verdict:
         last = hops[-1] if hops else None
         if last is not None and last.place == self.flow.source and last.direction == "in":
+            came, asked = (last.packet.src, last.packet.sport), (self.flow.dst, self.flow.dport)
+            here = self.machines[last.place]
+            if came != asked and self.flow.protocol in ("tcp", "udp") and not (here.xtables or here.nft):
+                return Verdict("refused", last.place, f"{last.place} did not ask {model.host_port(*came)}")
             return Verdict("delivered", last.place, f"delivered to {last.place}")
         where = last.place if last else self.flow.source
         return Verdict("lost", where, f"the answer is not seen any more behind {where}")

@@ -14,7 +14,7 @@ Style = Literal["plain", "place", "packet", "rule", "change", "good", "bad", "di
 Line = tuple[tuple[str, Style], ...]
 
 GOOD = ("delivered",)
-WAYS = {"request": "the packet", "reply": "the answer", "dns": "the look-up before"}
+WAYS = {"request": "the packet", "reply": "the answer", "dns": "the look-up before", "dns reply": "its answer"}
 
 
 def report(found: Report, *, every: bool = False, reply: bool = True) -> Iterator[Line]:
@@ -42,6 +42,11 @@ def report(found: Report, *, every: bool = False, reply: bool = True) -> Iterato
 def _whole(trace: Trace, names: Mapping[str, str], *, every: bool, reply: bool) -> Iterator[Line]:
     if trace.dns is not None:
         yield from _one(trace.dns, names, WAYS["dns"], every=every)
+        if every and reply and trace.dns.reply is not None:
+            yield ()
+            yield from _one(trace.dns.reply, names, WAYS["dns reply"], every=every)
+        for note in trace.dns.notes:
+            yield (("      " + note, "plain"),)
         yield ()
     yield from _one(trace, names, WAYS["request"], every=every)
     if reply and trace.reply is not None:
@@ -100,7 +105,9 @@ def _step(step: Step) -> Iterator[Line]:
     if step.kind != "rule":
         yield (("      · ", "dim"), (f"{step.kind}: {step.text}", "plain"), (owner, "place"))
         return
-    counted = f"  [{step.counter[0]} packets, {step.counter[1]} bytes before]" if step.counter is not None else ""
+    counted = ""
+    if step.counter is not None:
+        counted = f"  [{step.counter[0]} packet{'s' if step.counter[0] != 1 else ''}, {step.counter[1]} bytes before]"
     yield (("      · ", "dim"), (f"rule {step.where}", "rule"), (owner, "place"), (counted, "dim"))
     yield ((f"          {step.text}", "rule" if step.deciding else "dim"),)
 

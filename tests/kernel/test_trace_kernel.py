@@ -127,6 +127,9 @@ def test_prediction_is_what_happens(sandbox: Sandbox, protocol: str, port: int, 
 RULES = [
     ("a filter's rule", "iptables-legacy -A FORWARD -d 10.2.0.0/24 -p tcp -j DROP", "dropped", "filter FORWARD 1"),
     ("a rule that answers", "iptables-legacy -A FORWARD -p tcp -m tcp --dport 80 -j REJECT", "rejected", "FORWARD 1"),
+    ("a rule without conditions", "iptables-legacy -A FORWARD -j DROP", "dropped", "filter FORWARD 1"),
+    ("one in a chain of its own", "iptables-legacy -N OWN; iptables-legacy -A OWN -p udp -j ACCEPT; "
+     "iptables-legacy -A OWN -j DROP; iptables-legacy -A FORWARD -j OWN", "dropped", "filter OWN 2"),
     ("a policy", "iptables-legacy -P FORWARD DROP", "dropped", "policy of FORWARD"),
     ("iptables-nft", "iptables-nft -A FORWARD -p tcp -j DROP", "dropped", "iptables filter FORWARD 1"),
     ("nftables", "nft add table inet f; nft add chain inet f c {\ttype filter hook forward priority 0\t;\t}; "
@@ -168,6 +171,19 @@ def test_a_black_hole_of_mtus(sandbox: Sandbox) -> None:
     assert (found.verdict.kind, found.hops[-1].key) == ("dropped", ("middle", "toright", "out"))
     assert "MTU 1000" in found.verdict.text
     run(right, ["ip", "link", "set", "eth0", "mtu", "1500"])
+    assert traced(protocol="icmp", size=1200).verdict.kind == "delivered"
+
+
+def test_a_path_mtu_that_was_learnt(sandbox: Sandbox) -> None:
+    left, middle, _ = pair()
+    run(middle, ["ip", "link", "set", "toright", "mtu", "1000"])
+    first = traced(protocol="icmp", size=1200)
+    assert (first.verdict.kind, first.verdict.place) == ("rejected", "middle")
+    again = traced(protocol="icmp", size=1200)
+    assert (again.verdict.kind, again.verdict.place) == ("dropped", "left")
+    assert "path MTU 1000 to 10.2.0.2" in again.verdict.text
+    run(left, ["ip", "route", "flush", "cache"])
+    run(middle, ["ip", "link", "set", "toright", "mtu", "1500"])
     assert traced(protocol="icmp", size=1200).verdict.kind == "delivered"
 
 

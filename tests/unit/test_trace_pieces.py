@@ -336,7 +336,7 @@ def test_text() -> None:
         "10.0.0.1:40000 → 10.0.0.2:80",
         "iptables filter FORWARD 1",
         "⟵ default/web",
-        "[1 packets, 60 bytes",
+        "[1 packet, 60 bytes",
         "delivered: delivered there",
         "the answer",
         "the whole connection",

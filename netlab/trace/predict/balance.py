@@ -37,8 +37,9 @@ def balance(walk: Walk, machine: Machine, server: object, packet: Pkt, tracked: 
     options = [(host_port(real.server.address, real.server.port), float(real.server.weight)) for real in used]
     chosen = used[walk.oracle.choose(f"ipvs {frontend}", options) if len(options) > 1 else 0].server
     owner = walk.world.name(chosen.address)
-    walk.steps.append(Step("nat", f"its destination becomes {host_port(chosen.address, chosen.port)}", owner=owner))
+    became = f"its destination becomes {host_port(chosen.address, chosen.port)}"
+    walk.steps.append(Step("nat", became, owner=owner, deciding=True))
     connection = tracked.connection
     connection.reply = replace(connection.reply, src=chosen.address, sport=chosen.port)
     connection.dnat = True
-    return replace(packet, dst=chosen.address, dport=chosen.port)
+    return replace(packet, dst=chosen.address, dport=chosen.port, virtual=frontend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netlab.trace.model import Step, VerdictKind
+from netlab.trace.model import Step, VerdictKind, host_port
 from netlab.trace.predict.route import Found
 from netlab.trace.predict.state import Interface
 
@@ -41,10 +41,12 @@ def down(place: str, device: str) -> Ended:
 
 
 def too_big(place: str, words: str, device: str, *, own: bool) -> Ended:
+    """`device`: whose MTU it is; "" for a path MTU that was learnt."""
     kind: VerdictKind = "dropped" if own else "rejected"
     text = f"{words}: {'message too long' if own else 'ICMP fragmentation needed'}"
     cause = "the packet is bigger than the path allows and may not be fragmented"
-    return Ended(kind, place, text, cause, f"send less, or raise the MTU of {device}")
+    remedy = f"raise the MTU of {device}" if device else "mend the path and forget what was told: ip route flush cache"
+    return Ended(kind, place, text, cause, f"send less, or {remedy}")
 
 
 def no_neighbour(place: str, device: Interface, ip: str) -> Ended:
@@ -132,6 +134,14 @@ def nobody_listens(place: str, protocol: str, port: int | None) -> Ended:
     return Ended("refused", place, f"{place} refuses it with {how}", cause, remedy)
 
 
+def stranger(place: str, came: tuple[str, int | None], asked: tuple[str, int]) -> Ended:
+    """An answer that the asking socket does not know."""
+    text = f"{place} asked {host_port(*asked)}; an answer from {host_port(*came)} is nobody's there"
+    cause = "the answer has gone past the machine that translated the question, which would have translated it back"
+    remedy = "it must lead back over that machine: masquerade there (externalTrafficPolicy: Cluster), or mend the route"
+    return Ended("refused", place, text, cause, remedy)
+
+
 def no_real_server(place: str, frontend: object, service: str) -> Ended:
     cause = f"the Service {service} has no ready endpoint"
     remedy = "do its selector's labels match pods, and are they Ready?"
@@ -154,13 +164,13 @@ def _cause(rules: Sequence[Step]) -> tuple[str, str]:
     rule = rules[-1]
     service = next((f" {one.owner}" for one in reversed(rules) if one.owner), "")
     text = " ".join(one.text for one in rules).lower()
+    if "has no local endpoints" in text or ("no-endpoint" in text and text.endswith("drop")):
+        cause = f"the Service{service} has traffic policy Local and no endpoint on this node"
+        return cause, "call a node that has one, or set externalTrafficPolicy: Cluster"
     if "has no endpoints" in text or "no-endpoint" in text:
         remedy = "do its selector's labels match pods, and are they Ready? "
         remedy += "(kubectl get endpointslices, pods --show-labels)"
         return f"the Service{service} has no ready endpoint", remedy
-    if "has no local endpoints" in text:
-        cause = f"the Service{service} has traffic policy Local and no endpoint on this node"
-        return cause, "call a node that has one, or set externalTrafficPolicy: Cluster"
     if "cluster-ips" in text or "clusterips" in text:
         return "the address is a cluster IP, but no Service has that port", "kubectl get services shows the ports"
     if "ctstate invalid" in text:

@@ -24,6 +24,8 @@ XTABLES = {  # (table, hook) → priority, netfilter_ipv4.h
 }  # fmt: skip
 CONNTRACK = -200
 DST_HOOKS = ("prerouting", "output")
+ALL = (-1000, 1000)
+"""Priorities of every chain of a hook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,7 @@ def bases(context: Context, ipv6: bool) -> list[Base]:
     return sorted(found, key=lambda base: (base.priority, (base.chain is None) == machine.nft_first))
 
 
-def run(
-    context: Context, packet: Pkt, *, masquerade_as: str = "", between: tuple[int, int] = (-1000, 1000)
-) -> HookResult:
+def run(context: Context, packet: Pkt, *, masquerade_as: str = "", between: tuple[int, int] = ALL) -> HookResult:
     """Leads the packet through one hook. `context.connection` is what conntrack attached (None: not seen yet, so it is
     looked up or begun by the walk before this is called). `masquerade_as`: the address that masquerading would take.
     `between`: only chains of these priorities, the last not included (IPVS takes packets in the middle of a hook)."""
@@ -94,7 +94,8 @@ def run(
             packet = _decide(context, packet, out, masquerade_as, steps)
     if not nat_done:
         packet = _established(context, packet, steps)
-    _decided(context)
+    if between[1] >= ALL[1]:
+        _decided(context)
     return HookResult(packet, "accept", steps)
 
 

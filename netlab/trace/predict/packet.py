@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from netlab.dataplane.ipvs.model import Frontend
 from netlab.trace.model import Outer, View
 
 VXLAN_OVERHEAD = {"IPv4": 50, "IPv6": 70}
@@ -14,7 +15,9 @@ HEADERS = {"tcp": 40, "udp": 8, "icmp": 8, "icmpv6": 8}
 
 @dataclass(frozen=True, slots=True)
 class Pkt:
-    """`length` from the IP header on, in bytes. `inner` with its MACs: what a VXLAN packet carries."""
+    """`length` from the IP header on, in bytes. `inner` with its MACs: what a VXLAN packet carries. `virtual`: the
+    virtual server of this machine's that IPVS has taken it for. It and `mark` end with the machine (skb_scrub_packet).
+    """
 
     src: str
     dst: str
@@ -29,6 +32,7 @@ class Pkt:
     inner: Pkt | None = None
     inner_macs: tuple[str, str] = ("", "")
     vni: int = 0
+    virtual: Frontend | None = None
 
     @property
     def ipv6(self) -> bool:

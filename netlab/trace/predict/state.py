@@ -73,6 +73,8 @@ class Machine:
     kind: PlaceKind = "node"
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     routes: tuple[FibRoute, ...] = ()
+    path_mtus: Mapping[str, int] = field(default_factory=dict)
+    """What routers have told (ICMP fragmentation needed), by destination."""
     rules: tuple[PolicyRule, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     fdb: tuple[Forward, ...] = ()

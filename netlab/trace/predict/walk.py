@@ -50,12 +50,12 @@ class Walk:
         flow: Flow,
         oracle: Oracle,
         known: dict[str, list[Connection]] | None = None,
-        awaited: str = "",
+        awaited: Flow | None = None,
     ) -> None:
         self.world, self.flow, self.oracle = world, flow, oracle
         self.known: dict[str, list[Connection]] = {} if known is None else known
         self.awaited = awaited
-        """Where a socket waits for this packet: the sender of what it answers."""
+        """What this packet answers: a socket of its sender waits, for an answer from where it was sent to."""
         self.hops: list[Hop] = []
         self.steps: list[Step] = []
         self.verdict: Verdict | None = None
@@ -82,7 +82,7 @@ class Walk:
         flow = Flow(self.verdict.place, got.dst, got.src, got.protocol, got.dport or 0, got.sport or 0)
         length = 40 if flags == "ACK,RST" else got.length
         packet = Pkt(got.dst, got.src, got.protocol, got.dport, got.sport, length=length, df=True, flags=flags)
-        return Walk(self.world, flow, self.oracle, self.known, self.flow.source).run(packet)
+        return Walk(self.world, flow, self.oracle, self.known, self.flow).run(packet)
 
     # -- words
 
@@ -126,7 +126,7 @@ class Walk:
         outdev: str = "",
         bridged: bool = False,
         near: str = "",
-        between: tuple[int, int] = (-1000, 1000),
+        between: tuple[int, int] = hooks.ALL,
     ) -> Pkt:
         """The packet behind the hook; Ended where a rule ended it."""
         owner = self._owner
@@ -138,7 +138,7 @@ class Walk:
         self.steps += [replace(step, outer=packet.inner is not None) for step in result.steps]
         if result.verdict != "accept":
             raise endings.by_rule(machine.name, hook, result.steps, result.verdict, result.reason)
-        if hook in ("postrouting", "input") and between[1] == 1000 and not tracked.connection.confirmed:
+        if hook in ("postrouting", "input") and between[1] == hooks.ALL[1] and not tracked.connection.confirmed:
             tracked.connection.confirmed = True
             if packet.inner is None and (tracked.connection.dnat_done or tracked.connection.snat_done):
                 self.say("conntrack", f"{tracked.connection}")
@@ -159,16 +159,13 @@ class Walk:
         outdev = "lo" if found.kind == "local" else found.dev
         after = self._hook(machine, "output", packet, tracked, outdev=outdev, between=(-1000, -98))
         after, tracked, found = self._output_changed(machine, packet, after, tracked, found)
-        outdev = "lo" if found.kind == "local" else found.dev
-        if (server := self._server(machine, after)) and found.kind == "local":
-            from netlab.trace.predict.balance import balance
-
-            after = balance(self, machine, server, after, tracked)
-            found = self._route(machine, after, "lo")
-            outdev = "lo" if found.kind == "local" else found.dev
-            after = self._hook(machine, "output", after, tracked, outdev=outdev)
+        if found.kind == "local" and (server := self._server(machine, after)) is not None:
+            after, found = self._balanced(machine, server, after, tracked)
+            rest = (-98, 1000) if found.kind == "local" else hooks.ALL
         else:
-            after = self._hook(machine, "output", after, tracked, outdev=outdev, between=(-98, 1000))
+            rest = (-98, 1000)
+        outdev = "lo" if found.kind == "local" else found.dev
+        after = self._hook(machine, "output", after, tracked, outdev=outdev, between=rest)
         self._output(machine, after, found, tracked, own=True)
 
     def _output_changed(
@@ -200,17 +197,22 @@ class Walk:
             raise endings.down(machine.name, found.dev)
         near = found.via or packet.dst
         packet = self._hook(machine, "postrouting", packet, tracked, outdev=device.name, near=near)
-        if packet.length > device.mtu:
-            packet = self._too_big(machine, packet, device, own=own)
+        learnt = machine.path_mtus.get(packet.dst, device.mtu) if own else device.mtu
+        if packet.length > learnt:
+            packet = self._too_big(machine, packet, device, own=own, learnt=learnt)
         mac = self._neighbour(machine, device, near)
         self._transmit(machine, device, packet, (device.mac, mac))
 
-    def _too_big(self, machine: Machine, packet: Pkt, device: Interface, *, own: bool) -> Pkt:
+    def _too_big(self, machine: Machine, packet: Pkt, device: Interface, *, own: bool, learnt: int = 0) -> Pkt:
+        """`learnt`: the path MTU that a router told before (0: none)."""
+        mtu = min(learnt or device.mtu, device.mtu)
         words = f"{packet.length} bytes do not fit the MTU {device.mtu} of {device.name}"
-        if packet.df or packet.ipv6:
-            raise endings.too_big(machine.name, words, device.name, own=own)
+        if mtu < device.mtu:
+            words = f"{packet.length} bytes do not fit the path MTU {mtu} to {packet.dst} that a router has told before"
+        if packet.df or (packet.ipv6 and not own):
+            raise endings.too_big(machine.name, words, device.name if mtu == device.mtu else "", own=own)
         self.say("mtu", f"{words}: it leaves in fragments, and the first is followed", deciding=True)
-        return replace(packet, length=device.mtu)
+        return replace(packet, length=mtu)
 
     def _neighbour(self, machine: Machine, device: Interface, ip: str) -> str:
         for entry in machine.neighbours:
@@ -240,9 +242,9 @@ class Walk:
         elif device.peer is None:
             raise Ended("lost", machine.name, f"where {device.name} of {machine.name} leads is not known")
         else:
-            self._cross(device, packet, macs)
+            self._cross(machine, device, packet, macs)
 
-    def _cross(self, device: Interface, packet: Pkt, macs: tuple[str, str]) -> None:
+    def _cross(self, here: Machine, device: Interface, packet: Pkt, macs: tuple[str, str]) -> None:
         """Over a veth pair."""
         assert device.peer is not None  # noqa: S101
         name, interface = device.peer
@@ -250,6 +252,8 @@ class Walk:
         other = machine.interfaces[interface]
         if packet.length > other.mtu + SLACK:
             raise endings.link_mtu(name, packet.length, other)
+        if name != here.name:
+            packet = replace(packet, mark=0, virtual=None)
         self._receive(machine, other, packet, macs)
 
     def _leave_port(self, machine: Machine, port: Interface, packet: Pkt, macs: tuple[str, str]) -> None:
@@ -322,7 +326,7 @@ class Walk:
         self.say("encap", f"VXLAN VNI {vxlan.vni}, from {vxlan.local} to {entry.dst} port {vxlan.port}", deciding=True)
         overhead = VXLAN_OVERHEAD["IPv6" if ":" in entry.dst else "IPv4"]
         outer = Pkt(vxlan.local, entry.dst, "udp", SOME_PORT, vxlan.port, length=packet.length + overhead, df=False,
-                    inner=replace(packet, mark=0), inner_macs=macs, vni=vxlan.vni)  # fmt: skip
+                    inner=replace(packet, mark=0, virtual=None), inner_macs=macs, vni=vxlan.vni)  # fmt: skip
         self._send(machine, outer)
 
     # -- IP input
@@ -386,21 +390,30 @@ class Walk:
     def _input(self, machine: Machine, device: str, packet: Pkt, tracked: Tracked, bridged: bool) -> None:
         server = self._server(machine, packet)
         if server is not None:
-            from netlab.trace.predict.balance import balance
-
-            packet = self._hook(machine, "input", packet, tracked, indev=device, bridged=bridged, between=(-1000, 99))
-            packet = balance(self, machine, server, packet, tracked)
-            found = self._route(machine, packet, "lo")
-            if found.kind != "local":
-                packet = replace(packet, ttl=packet.ttl - 1)
-            outdev = "lo" if found.kind == "local" else found.dev
-            packet = self._hook(machine, "output", packet, tracked, outdev=outdev)
+            where = {"indev": device, "bridged": bridged}
+            packet = self._hook(machine, "input", packet, tracked, between=(-1000, 99), **where)  # type: ignore[arg-type]
+            packet, found = self._balanced(machine, server, packet, tracked)
+            if found.kind == "local":
+                packet = self._hook(machine, "input", packet, tracked, between=(99, 1000), **where)  # type: ignore[arg-type]
+                self._deliver(machine, packet)
+            packet = self._hook(machine, "output", packet, tracked, outdev=found.dev)
             self._output(machine, packet, found, tracked, own=False)
             return
         packet = self._hook(machine, "input", packet, tracked, indev=device, bridged=bridged)
         if packet.inner is not None and self._decapsulate(machine, packet):
             return
         self._deliver(machine, packet)
+
+    def _balanced(self, machine: Machine, server: object, packet: Pkt, tracked: Tracked) -> tuple[Pkt, Found]:
+        """What IPVS makes of a packet in the middle of INPUT or OUTPUT. To a real server of this machine it goes on in
+        the same hook; to any other it is sent by all of OUTPUT, one of its TTL spent (ip_vs_nat_send_or_cont)."""
+        from netlab.trace.predict.balance import balance
+
+        packet = balance(self, machine, server, packet, tracked)
+        found = self._route(machine, packet, "lo")
+        if found.kind not in ("unicast", "local"):
+            raise endings.no_way(machine.name, packet.dst, found, "dropped")
+        return (packet if found.kind == "local" else replace(packet, ttl=packet.ttl - 1)), found
 
     def _server(self, machine: Machine, packet: Pkt) -> object | None:
         if not machine.servers:
@@ -412,8 +425,10 @@ class Walk:
     def _decapsulate(self, machine: Machine, packet: Pkt) -> bool:
         for device in machine.interfaces.values():
             vxlan = device.vxlan
-            if vxlan is None or not device.up or vxlan.port != packet.dport or vxlan.vni != packet.vni:
+            if vxlan is None or not device.up or (vxlan.port, vxlan.vni) != (packet.dport, packet.vni):
                 continue
+            if vxlan.local and (":" in vxlan.local) != packet.ipv6:
+                continue  # each family has a socket of its own: Flannel's two devices share VNI and port
             assert packet.inner is not None  # noqa: S101
             self.say("decap", f"{device.name} takes off the VXLAN header (VNI {packet.vni})", deciding=True)
             self._receive(machine, device, packet.inner, packet.inner_macs)
@@ -425,7 +440,9 @@ class Walk:
         if packet.protocol in ("icmp", "icmpv6") or machine.listeners is None or packet.inner is not None:
             self.say("deliver", f"{machine.name} takes it: {packet.dst} is its own", deciding=True)
             raise Ended("delivered", machine.name, f"delivered to {machine.name}")
-        if machine.name == self.awaited:
+        if self.awaited is not None and machine.name == self.awaited.source:
+            if (packet.src, packet.sport or 0) != (self.awaited.dst, self.awaited.dport):
+                raise endings.stranger(machine.name, (packet.src, packet.sport), (self.awaited.dst, self.awaited.dport))
             self.say("socket", f"the socket of {machine.name} that it answers", deciding=True)
             raise Ended("delivered", machine.name, f"delivered to {machine.name}")
         for one in machine.listeners:

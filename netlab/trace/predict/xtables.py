@@ -146,7 +146,9 @@ class _Run:
             case r.PhysdevIn(negated):
                 return context.bridged != negated
             case r.IpvsMatch():
-                return False  # of packets that IPVS has taken; the walk leads those past it
+                taken = packet.virtual
+                wanted = (PROTOCOLS.get(str(match.protocol)), match.address, match.port)
+                return taken is not None and (taken.protocol.lower(), taken.address, taken.port) == wanted
         raise Uninterpretable(f"iptables match {match} of rule: {rule.text}")
 
     def _port(self, has: int | None, wanted: int, rule: XRule) -> bool:
