@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 
 from netlab.dataplane.model import Link, Vxlan
 from netlab.dataplane.shaping import Shaping
@@ -80,6 +81,12 @@ def require(name: str, needed_by: str) -> None:
     found = feature(name)
     if not found.available:
         raise UnsupportedFeature(name, needed_by, found.remedy)
+
+
+@cache
+def is_first_user_namespace() -> bool:
+    """Whether root here is the machine's root, whom no socket buffer bounds."""
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
 
 
 @cache

@@ -20,6 +20,9 @@ from netlab.kernel.netns import NetNs
 
 Backend = Literal["legacy", "nft"]
 
+WHOLE = 4000
+"""Lines that are tried as one transaction where the socket buffer bounds it; the attempt itself costs more than
+proportionally (iptables-nft keeps the chains it will need as a sorted list), and could hardly succeed."""
 PIECE = 128
 """Rules per piece when a transaction was too long for the socket buffer (208 KiB; a rule takes about 1 KiB of it)."""
 ATTEMPTS = 3
@@ -46,14 +49,16 @@ def restore(
     `ipv6`: the tables of ip6tables, here and in the other functions."""
     chosen = backend or default_backend()
     options = [*(["--noflush"] if noflush else []), *(["--counters"] if counters else [])]
-    try:
-        _run(ns, chosen, "restore", options, text, ipv6)
-    except CommandFailed as problem:
-        if "essage too long" not in problem.stderr:
-            raise
-        for number, piece in enumerate(pieces(text)):
-            more = options if number == 0 or noflush else [*options, "--noflush"]
-            _run(ns, chosen, "restore", more, piece, ipv6)
+    if chosen == "legacy" or text.count("\n") <= WHOLE or features.is_first_user_namespace():
+        try:
+            _run(ns, chosen, "restore", options, text, ipv6)
+            return
+        except CommandFailed as problem:
+            if "essage too long" not in problem.stderr:
+                raise
+    for number, piece in enumerate(pieces(text)):
+        more = options if number == 0 or noflush else [*options, "--noflush"]
+        _run(ns, chosen, "restore", more, piece, ipv6)
 
 
 def save(

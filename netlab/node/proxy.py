@@ -373,7 +373,7 @@ class Proxier:
     async def _clean_flows(self) -> None:
         began = time.monotonic()
         try:
-            deleted = await self._kernel.delete_udp_flows(served(self._table.states()).is_stale)
+            deleted = await self._kernel.delete_udp_flows(served(self._table.udp_states()).is_stale)
         except (OSError, NotImplementedError) as error:
             log.warning("%s: stale UDP flows are kept: %s", self.node_name, error)
             return
@@ -385,13 +385,13 @@ class Proxier:
     async def _serve_health_checks(self) -> None:
         if self._servers is None:
             return
-        wanted = service_healths(self._table.states())
+        wanted = service_healths(self._table.health_checked_states())
         await self._servers.keep_only((HEALTHZ_PORT, *wanted))
         for port in wanted:
             await self._servers.want(port, lambda _, port=port: self._service_health(port))  # type: ignore[misc]
 
     def _service_health(self, port: int) -> Answer:
-        found = service_healths(self._table.states()).get(port)
+        found = service_healths(self._table.health_checked_states()).get(port)
         return found.answer(self.health.healthy(time.time())) if found else (404, {}, {})
 
 

@@ -74,17 +74,13 @@ def fitting(lines: Sequence[str], at: int, most: float) -> int:
     return len(lines) - at
 
 
-def _is_first_user_namespace() -> bool:
-    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
-
-
 class NodeKernel:
     """The netfilter of a node's namespace, through netlab.kernel."""
 
     def __init__(self, ns: NetNs, family: Family = "IPv4") -> None:
         self._ns = ns
         self.family: Family = family
-        self._most = math.inf if _is_first_user_namespace() else NFT_BYTES
+        self._most = 0.0
         self._ipvs: dict[Family, NodeIpvs] = {}
 
     def ipvs(self, family: Family) -> NodeIpvs:
@@ -106,9 +102,11 @@ class NodeKernel:
         return await iptables.save_async(self._ns, table=table, ipv6=self.family == "IPv6")
 
     async def nft(self, lines: Sequence[str]) -> None:
-        from netlab.kernel import nft
+        from netlab.kernel import features, nft
         from netlab.kernel.errors import CommandFailed
 
+        if not self._most:
+            self._most = math.inf if features.is_first_user_namespace() else NFT_BYTES
         at = 0
         while at < len(lines):
             piece = lines[at : at + fitting(lines, at, self._most)]

@@ -1,13 +1,21 @@
 """Services: full sync against the tools' own floor, a change among many, and what a connection costs, in each mode.
 
-Everything in one run and one sandbox per row, so that only ratios need be believed. With an argument, the costs of a
-connection are also drawn, as SVG, into that file.
+`python -m tests.bench.bench_services [--modes NAMES] [--sizes NUMBERS] [--svg FILE]`
+
+One sandbox for each mode and number of Services: the first sync, what the tool alone needs for the same text (the
+floor), endpoints changed by the API until the first packet arrives at the new one, what the tool alone needs for those
+texts, and new connections. So only ratios within a row, and rows of one run, need be believed. The costs of a
+connection are also drawn, as SVG. IPVS is measured where the kernel has it:
+`NETLAB_VM_COMMAND='python -m tests.bench.bench_services --modes ipvs,iptables-legacy' scripts/vm-test`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import math
+import resource
 import select
 import socket
 import statistics
@@ -15,33 +23,37 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
-from netlab.dataplane.nftables import NftState
+from netlab.kernel import features, netns, throwaway
 from netlab.kernel import iptables as kernel_iptables
-from netlab.kernel import netns, throwaway
-from netlab.node.proxy import NODES, SERVICES, SLICES, Proxier, SyncTiming
-from netlab.node.proxy_backend import IptablesBackend, NftablesBackend
+from netlab.node.proxy import NODES, SERVICES, SLICES, Proxier
 from netlab.node.proxy_kernel import NodeKernel
-from tests.bench.peers import table
+from tests.bench.peers import Cost, table, timed
 from tests.kernel.signature_net import CLUSTER_CIDR, PODS, SERVERS, Network
-from tests.kernel.signature_net import NODES as PLACES
 
-SIZES = (10, 1000, 10_000)
-SYNCED = (1000, 10_000)
-BACKENDS = {
-    "iptables legacy": ("iptables", "legacy"),
-    "iptables nft": ("iptables", "nft"),
+SIZES = (10, 100, 1000, 10_000)
+MODES = {
+    "iptables-legacy": ("iptables", "legacy"),
+    "iptables-nft": ("iptables", "nft"),
     "nftables": ("nftables", "nft"),
+    "ipvs": ("ipvs", "legacy"),
 }
-SLOW = {("iptables nft", 10_000)}
-"""More than a minute here: iptables-nft in a user namespace is fed in pieces, and reads everything before each."""
-CHANGES = 15
+REAL = {"iptables-legacy": 1.45, "iptables-nft": 1.45, "nftables": 0.61}
+"""Seconds of the real kube-proxy 1.33 for a full sync of REAL_SHAPE, on two processors like these."""
+REAL_SHAPE = (1000, 5)
+CHANGES = 14
+REPLAYS = 6
 CONNECTIONS = 1500
+PICTURE = Path("build/bench/services.svg")
+
+Write = tuple[str, Any]
+"""What the proxier gave to its kernel: the method's name and its argument."""
 
 
 def address(number: int) -> str:
@@ -61,7 +73,7 @@ def service(number: int) -> dict[str, Any]:
     }
 
 
-def slice_of(number: int, pod: str) -> dict[str, Any]:
+def slice_of(number: int, pod: str, endpoints: int = 1) -> dict[str, Any]:
     labels = {"kubernetes.io/service-name": f"svc{number}"}
     return {
         "apiVersion": "discovery.k8s.io/v1",
@@ -69,46 +81,11 @@ def slice_of(number: int, pod: str) -> dict[str, Any]:
         "metadata": {"namespace": "default", "name": f"svc{number}-1", "labels": labels},
         "addressType": "IPv4",
         "ports": [{"name": "p", "port": 8080, "protocol": "TCP"}, {"name": "u", "port": 8080, "protocol": "UDP"}],
-        "endpoints": [{"addresses": [PODS[pod]], "conditions": {"ready": True}, "nodeName": "here"}],
+        "endpoints": [
+            {"addresses": [found], "conditions": {"ready": True}, "nodeName": "here"}
+            for found in (PODS[pod], *(f"10.244.{number >> 8}.{20 + more}" for more in range(endpoints - 1)))
+        ],
     }
-
-
-def proxier_of(ns: netns.NetNs, mode: str, count: int) -> Proxier:
-    """A proxier that has heard of `count` Services with an endpoint each."""
-    made = Proxier("here", None, cluster_cidr=CLUSTER_CIDR, mode=mode, kernel=NodeKernel(ns))
-    made._node(
-        {"metadata": {"name": "here"}, "status": {"addresses": [{"type": "InternalIP", "address": PLACES["here"].ip}]}}
-    )
-    for number in range(1, count + 1):
-        made.table.set_service(f"default/svc{number}", service(number))
-        made.table.set_slice(f"default/svc{number}-1", slice_of(number, "one"))
-    return made
-
-
-def full_sync(mode: str, backend: str, count: int) -> tuple[float, float, float]:
-    """Seconds of the first sync of a proxier that computes every rule, of a full sync that has them (into an empty
-    namespace again), and of the tool alone with the same text."""
-    kernel_iptables.default_backend = lambda: backend  # type: ignore[assignment]
-    made = proxier_of(netns.create("ours"), mode, count)
-    began = time.perf_counter()
-    asyncio.run(made.sync())
-    first = time.perf_counter() - began
-    made.backend._kernel = NodeKernel(netns.create("again"))  # type: ignore[attr-defined]
-    made.restore_all()
-    began = time.perf_counter()
-    asyncio.run(made.sync())
-    ours = time.perf_counter() - began
-    bare = NodeKernel(netns.create("floor"))
-    if isinstance(made.backend, IptablesBackend):
-        text = made.backend.program.full({})
-        began = time.perf_counter()
-        asyncio.run(bare.restore(text))
-    else:
-        assert isinstance(made.backend, NftablesBackend)
-        lines = made.backend.program.full(NftState()).apply
-        began = time.perf_counter()
-        asyncio.run(bare.nft(lines))
-    return first, ours, time.perf_counter() - began
 
 
 def _accept(listener: socket.socket) -> None:
@@ -145,67 +122,147 @@ class Servers(threading.Thread):
                 self.act[number]()
 
 
-def connections(mode: str, backend: str, count: int) -> tuple[float, float, float]:
-    """New TCP connections per second to Services picked all over, the median µs of connect() and of a first UDP round
-    trip (to the first Service, which has UDP). `mode` "direct": to the pod itself."""
-    kernel_iptables.default_backend = lambda: backend  # type: ignore[assignment]
-    net = Network()
-    Servers(net).start()
-    if mode != "direct":
-        asyncio.run(proxier_of(net.ns["here"], mode, count).sync())
-    targets = [(PODS["one"], 8080)] if mode == "direct" else [(address(1 + i * 7919 % count), 80) for i in range(997)]
-    times = []
-    began = time.perf_counter()
-    for number in range(CONNECTIONS):
-        with net.ns["pod"].socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-            start = time.perf_counter()
-            sock.connect(targets[number % len(targets)])
-            times.append(time.perf_counter() - start)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    rate = CONNECTIONS / (time.perf_counter() - began)
-    first = []
-    for _ in range(CONNECTIONS // 3):
-        with net.ns["pod"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
-            start = time.perf_counter()
-            sock.sendto(b"?", targets[0] if mode == "direct" else (address(1), 80))
-            with contextlib.suppress(TimeoutError):
-                sock.recv(100)
-                first.append(time.perf_counter() - start)
-    return rate, statistics.median(times) * 1e6, statistics.median(first) * 1e6
+@dataclass(slots=True)
+class Found:
+    """Of one mode and number of Services. Seconds; `rate` is connections per second."""
+
+    sync: Cost
+    tool: Cost
+    changes: list[float] = field(default_factory=list)
+    change_tool: list[Cost] = field(default_factory=list)
+    change_kernel: list[float] = field(default_factory=list)
+    """Of the tool's time, what it spent in the kernel."""
+    rate: float = 0.0
+    connect: float = 0.0
+    first_packet: float = 0.0
 
 
-def change(mode: str, backend: str, count: int) -> tuple[float, float]:
-    """Seconds from the write of an EndpointSlice to the first packet to the new endpoint: median and worst."""
-    kernel_iptables.default_backend = lambda: backend  # type: ignore[assignment]
-    net = Network()
-    Servers(net).start()
-    found = asyncio.run(_changes(net, mode, count))
-    return statistics.median(found), max(found)
+class Recording(NodeKernel):
+    """Remembers what was written."""
+
+    def __init__(self, ns: netns.NetNs) -> None:
+        super().__init__(ns)
+        self.written: list[Write] = []
+
+    async def restore(self, text: str) -> None:
+        self.written.append(("restore", text))
+        await super().restore(text)
+
+    async def nft(self, lines: Sequence[str]) -> None:
+        self.written.append(("nft", lines))
+        await super().nft(lines)
 
 
-async def _changes(net: Network, mode: str, count: int) -> list[float]:
+class Timed(Proxier):
+    """Knows what its syncs cost."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.costs: list[Cost] = []
+
+    async def sync(self) -> None:
+        with timed() as cost:
+            await super().sync()
+        self.costs.append(cost)
+
+
+async def cluster(count: int, endpoints: int = 1) -> Client:
+    """An API with that many Services."""
     client = Client(FakeApi())
     await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "here"}})
     for number in range(1, count + 1):
         await client.create(SERVICES, service(number))
-        await client.create(SLICES, slice_of(number, "one"))
-    proxier = Proxier("here", net.ns["here"], cluster_cidr=CLUSTER_CIDR, mode=mode, timing=SyncTiming())
+        await client.create(SLICES, slice_of(number, "one", endpoints))
+    return client
+
+
+async def write(kernel: NodeKernel, what: Write) -> None:
+    await getattr(kernel, what[0])(what[1])
+
+
+def choose_backend(backend: str) -> None:
+    kernel_iptables.default_backend = lambda: backend  # type: ignore[assignment]
+
+
+def first_sync(mode: str, backend: str, count: int, endpoints: int) -> Found:
+    """Of the first sync only."""
+    choose_backend(backend)
+
+    async def run() -> Found:
+        kernel = Recording(netns.create("ours"))
+        proxier = Timed("here", None, cluster_cidr=CLUSTER_CIDR, mode=mode, kernel=kernel)
+        task = asyncio.create_task(proxier.run(await cluster(count, endpoints)))
+        await _settled(proxier)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return Found(proxier.costs[0], await _tool_alone(kernel))
+
+    return asyncio.run(run())
+
+
+async def _settled(proxier: Timed) -> None:
+    await eventually(lambda: proxier.full_syncs > 0 and not proxier.table.pending, "the first sync", timeout=300)
+
+
+async def _tool_alone(kernel: Recording) -> Cost:
+    """The first text once more, into an empty namespace; nothing where there is no tool (IPVS)."""
+    if not kernel.written:
+        return Cost()
+    bare = NodeKernel(netns.create("floor"))
+    with timed() as cost:
+        await write(bare, kernel.written[0])
+    return cost
+
+
+def measure(mode: str, backend: str, count: int) -> Found:
+    """Everything, with `count` Services of one endpoint; `count` 0: connections to the pod itself."""
+    choose_backend(backend)
+    net = Network()
+    Servers(net).start()
+    found = asyncio.run(_syncs_and_changes(net, mode, count)) if count else Found(Cost(), Cost())
+    _connections(net, count, found)
+    return found
+
+
+async def _syncs_and_changes(net: Network, mode: str, count: int) -> Found:
+    client = await cluster(count)
+    kernel = Recording(net.ns["here"])
+    proxier = Timed("here", net.ns["here"], cluster_cidr=CLUSTER_CIDR, mode=mode, kernel=kernel)
     task = asyncio.create_task(proxier.run(client))
-    await eventually(lambda: proxier.full_syncs > 0 and not proxier.table.pending, "the first sync", timeout=200)
+    await _settled(proxier)
+    found = Found(proxier.costs[0], await _tool_alone(kernel))
     await asyncio.sleep(1.5)
-    found = []
     for number in range(CHANGES):
         pod = ("two", "one")[number % 2]
         obj = await client.get(SLICES, "svc1-1", "default")
+        written = len(kernel.written)
         began = time.perf_counter()
         await client.update(SLICES, {**obj, "endpoints": slice_of(1, pod)["endpoints"]})
         await asyncio.wait_for(_answered(net, pod), 30)
-        found.append(time.perf_counter() - began)
-        await asyncio.sleep(0.3)
+        found.changes.append(time.perf_counter() - began)
+        await eventually(lambda: proxier.health.waiting_since is None, "the end of the sync", timeout=60)
+        await asyncio.sleep(max(0.2, found.changes[-1]))
+        if number == CHANGES - 2:
+            replayed = written  # the last two changes: there and back
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    if kernel.written:
+        await _replay(kernel, kernel.written[replayed:], found)
     return found
+
+
+async def _replay(kernel: Recording, texts: Sequence[Write], found: Found) -> None:
+    """What the tool alone needs for the texts of a change, with everything in place. Of two texts (nftables: what is to
+    be, then what is not needed any more) the first one counts, because packets go by it."""
+    each = len(texts) // 2
+    for _ in range(REPLAYS):
+        for number, what in enumerate(texts):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime
+            with timed() as cost:
+                await write(kernel, what)
+            if number % each == 0:
+                found.change_tool.append(cost)
+                found.change_kernel.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime - before)
 
 
 async def _answered(net: Network, pod: str) -> None:
@@ -219,52 +276,85 @@ async def _answered(net: Network, pod: str) -> None:
                 return
 
 
-def syncs() -> None:
-    rows = []
-    for name, (mode, backend) in BACKENDS.items():
-        for count in SYNCED:
-            if (name, count) not in SLOW:
-                first, ours, floor = throwaway.run(lambda: full_sync(mode, backend, count))  # noqa: B023
-                rows.append((f"{name}, {count} Services", first, ours, floor, ours / floor))
-    table(
-        "Full sync into an empty namespace", ("", "first, computed s", "full sync s", "the tool alone s", "ratio"), rows
-    )
+def _connections(net: Network, count: int, found: Found) -> None:
+    """New TCP connections to Services picked all over, and first UDP round trips to the first one, which has UDP."""
+    targets = [(address(1 + i * 7919 % count), 80) for i in range(997)] if count else [(PODS["one"], 8080)]
+    times = []
+    began = time.perf_counter()
+    for number in range(CONNECTIONS):
+        with net.ns["pod"].socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            start = time.perf_counter()
+            sock.connect(targets[number % len(targets)])
+            times.append(time.perf_counter() - start)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    found.rate, found.connect = CONNECTIONS / (time.perf_counter() - began), statistics.median(times)
+    first = []
+    for _ in range(CONNECTIONS // 3):
+        with net.ns["pod"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            start = time.perf_counter()
+            sock.sendto(b"?", (address(1), 80) if count else targets[0])
+            with contextlib.suppress(TimeoutError):
+                sock.recv(100)
+                first.append(time.perf_counter() - start)
+    found.first_packet = statistics.median(first)
 
 
-def changes() -> None:
-    rows = []
-    for name, (mode, backend) in BACKENDS.items():
-        for count in SIZES:
-            if (name, count) not in SLOW:
-                median, worst = throwaway.run(lambda: change(mode, backend, count))  # noqa: B023
-                rows.append((f"{name}, {count} Services", median * 1e3, worst * 1e3))
-    table("One endpoint changed: API write to first packet", ("", "p50 ms", "worst ms"), rows)
+Results = dict[tuple[str, int], Found]
 
 
-def costs(picture: str) -> None:
-    direct = throwaway.run(lambda: connections("direct", "legacy", 0))
-    rows: list[Sequence[object]] = [("direct to the pod", *direct, 1.0)]
-    lines: dict[str, list[tuple[int, float]]] = {"direct to the pod": [(count, direct[1]) for count in SIZES]}
-    for name, (mode, backend) in BACKENDS.items():
-        for count in SIZES:
-            if (name, count) not in SLOW:
-                found = throwaway.run(lambda: connections(mode, backend, count))  # noqa: B023
-                rows.append((f"{name}, {count} Services", *found, found[1] / direct[1]))
-                lines.setdefault(name, []).append((count, found[1]))
-    table("A new connection", ("", "per s", "connect µs", "UDP first round trip µs", "× direct"), rows)
-    if picture:
-        Path(picture).write_text(svg(lines))
+def sync_rows(results: Results) -> list[Sequence[object]]:
+    rows: list[Sequence[object]] = []
+    for (name, count), found in results.items():
+        ratios = (found.sync.wall / found.tool.wall, found.sync.processor / found.tool.processor) if count > 99 else ()
+        if ratios and found.tool.wall:
+            costs = (found.sync.wall, found.sync.processor, found.tool.wall, found.tool.processor)
+            rows.append((f"{name}, {count:,} Services", *costs, *ratios))
+    return rows
 
 
-COLOURS = ("#666", "#c33", "#e93", "#36c")
+def change_rows(results: Results) -> list[Sequence[object]]:
+    rows: list[Sequence[object]] = []
+    for (name, count), found in results.items():
+        if not found.changes:
+            continue
+        ours = statistics.median(found.changes)
+        row: list[object] = [f"{name}, {count:,} Services", ours * 1e3, max(found.changes) * 1e3]
+        if found.change_tool:
+            tool, inside = statistics.median(cost.wall for cost in found.change_tool), _mean(found.change_kernel)
+            row += [tool * 1e3, inside * 1e3, ours / tool]
+            smallest = results[name, min(size for mode, size in results if mode == name)]
+            row += [
+                f"{ours / statistics.median(smallest.changes):.1f}",
+                f"{inside / _mean(smallest.change_kernel):.1f}",
+            ]
+        rows.append(row + ["-"] * (8 - len(row)))
+    return rows
+
+
+def _mean(values: Sequence[float]) -> float:
+    return max(statistics.fmean(values), 1e-4)
+
+
+def cost_rows(results: Results, direct: Found) -> list[Sequence[object]]:
+    found = {
+        "direct to the pod": direct,
+        **{f"{name}, {count:,} Services": one for (name, count), one in results.items()},
+    }
+    return [
+        (name, one.rate, one.connect * 1e6, one.first_packet * 1e6, one.connect / direct.connect)
+        for name, one in found.items()
+    ]
+
+
+COLOURS = ("#666", "#c33", "#e93", "#36c", "#293")
 
 
 def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
     """Median µs of connect() over the number of Services, both on logarithmic scales."""
-    import math
-
     highest = max(cost for points in lines.values() for _, cost in points)
     lowest = min(cost for points in lines.values() for _, cost in points)
+    counts = sorted({count for points in lines.values() for count, _ in points})
     low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
 
     def at(count: int, cost: float) -> tuple[float, float]:
@@ -278,9 +368,9 @@ def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
             f'<path d="M70 {y:.0f}H490" stroke="#ddd"/>'
             f'<text x="62" y="{y + 4:.0f}" text-anchor="end">{10**power}</text>'
         )
-    out += [f'<text x="{at(count, 10**low)[0]:.0f}" y="330" text-anchor="middle">{count:,}</text>' for count in SIZES]
+    out += [f'<text x="{at(count, 10**low)[0]:.0f}" y="330" text-anchor="middle">{count:,}</text>' for count in counts]
     out.append('<text x="280" y="350" text-anchor="middle">Services</text>')
-    for number, ((name, points), colour) in enumerate(zip(lines.items(), COLOURS, strict=True)):
+    for number, ((name, points), colour) in enumerate(zip(lines.items(), COLOURS, strict=False)):
         path = " ".join("{:.1f},{:.1f}".format(*at(*point)) for point in points)
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out.append(f'<text x="505" y="{60 + 20 * number}" fill="{colour}">{name}</text>')
@@ -288,9 +378,41 @@ def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
 
 
 def main() -> None:
-    syncs()
-    changes()
-    costs(sys.argv[1] if len(sys.argv) > 1 else "")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--svg", type=Path, default=PICTURE)
+    arguments = parser.parse_args()
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    modes = {name: MODES[name] for name in arguments.modes.split(",")}
+    if "ipvs" in modes and not features.has("ip_vs"):
+        print("ipvs is left out: this kernel has none (scripts/vm-test has; see this file's head)", file=sys.stderr)
+        del modes["ipvs"]
+    direct = throwaway.run(lambda: measure("direct", "legacy", 0))
+    results: Results = {}
+    for name, (mode, backend) in modes.items():
+        for size in sizes:
+            # IPVS is the first user namespace's alone on the kernels that have it
+            results[name, size] = throwaway.run(partial(measure, mode, backend, size), user=mode != "ipvs")
+    head = ("", "wall s", "CPU s", "tool wall s", "tool CPU s", "wall ratio", "CPU ratio")
+    table("First sync into an empty namespace, against the tool alone with the same text", head, sync_rows(results))
+    head = ("", "p50 ms", "worst ms", "tool ms", "of it kernel ms", "ratio", "p50 has grown", "kernel has grown")
+    table("One endpoint changed: API write to first packet", head, change_rows(results))
+    head = ("", "per s", "connect µs", "UDP first round trip µs", "× direct")
+    table("A new connection", head, cost_rows(results, direct))
+    real = []
+    for name in modes.keys() & REAL.keys():
+        found = throwaway.run(partial(first_sync, *modes[name], *REAL_SHAPE))
+        real.append((name, found.sync.wall, found.sync.processor, REAL[name], REAL[name] / found.sync.wall))
+    table(
+        f"First sync of {REAL_SHAPE[0]:,} Services of {REAL_SHAPE[1]} endpoints, against the real kube-proxy 1.33",
+        ("", "wall s", "CPU s", "kube-proxy wall s", "× as fast"),
+        real,
+    )
+    lines = {name: [(size, results[name, size].connect * 1e6) for size in sizes] for name in modes}
+    arguments.svg.parent.mkdir(parents=True, exist_ok=True)
+    arguments.svg.write_text(svg({"direct to the pod": [(size, direct.connect * 1e6) for size in sizes], **lines}))
+    print(f"\nconnect() by number of Services, as a picture: {arguments.svg}")
 
 
 if __name__ == "__main__":

@@ -190,3 +190,30 @@ def test_slices_that_disagree_are_taken_in_the_order_of_their_names() -> None:
         found.take_changes()
         (state,) = found.states()
         assert [endpoint.ready for endpoint in state.endpoints] == [True], order
+
+
+def test_what_a_change_must_find_quickly_follows_every_change() -> None:
+    """The kept counts equal those of a table that is read anew, whatever came and went."""
+    ports = [
+        {"name": "http", "port": 80, "protocol": "TCP", "nodePort": 30080},
+        {"name": "dns", "port": 53, "protocol": "UDP", "nodePort": 30053},
+    ]
+    local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}
+    slices = endpoint_slice(item("10.0.0.1"), item("10.0.0.2"), ports=[{"name": "dns", "port": 53, "protocol": "UDP"}])
+    made = ServiceTable(NodeView("node"))
+    for key, obj in (
+        ("service", service(ports=ports, **local)),
+        ("slice", slices),
+        ("service", service(ports=ports[1:], type="ClusterIP")),
+        ("slice", None),
+        ("slice", slices),
+        ("service", None),
+        ("service", service(ports=ports, **local)),
+    ):
+        made.set_service("ns/svc", obj) if key == "service" else made.set_slice("ns/s", obj)
+        made.take_changes()
+        states = list(made.states())
+        assert made.endpoint_count() == sum(len(state.endpoints) for state in states)
+        assert list(made.udp_states()) == [state for state in states if state.port.protocol == "UDP"]
+        assert list(made.health_checked_states()) == [state for state in states if state.port.health_check_node_port]
+    assert made.endpoint_count() == 2

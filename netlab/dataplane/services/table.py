@@ -5,7 +5,7 @@ State, but no I/O: informers feed objects in, a back end takes the changes out. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netlab.api.types import Obj
@@ -34,6 +34,10 @@ class ServiceTable:
         self._slice_owner: dict[str, str] = {}
         self._states: dict[str, dict[ServicePortName, ServiceState]] = {}
         self._dirty: dict[str, None] = {}
+        # Kept as changes are taken: a change among 10,000 Services must not look at them all.
+        self._endpoints = 0
+        self._udp: dict[ServicePortName, ServiceState] = {}
+        self._health_checked: dict[ServicePortName, ServiceState] = {}
 
     @property
     def view(self) -> NodeView:
@@ -89,6 +93,7 @@ class ServiceTable:
             else:
                 self._states.pop(key, None)
             changes[key] = (before, after)
+            self._index(before, after)
         self._dirty.clear()
         return changes
 
@@ -97,9 +102,31 @@ class ServiceTable:
         for ports in self._states.values():
             yield from ports.values()
 
+    def udp_states(self) -> Iterable[ServiceState]:
+        """Those of `states` whose protocol is UDP."""
+        return self._udp.values()
+
+    def health_checked_states(self) -> Iterable[ServiceState]:
+        """Those of `states` that have a health-check node port."""
+        return self._health_checked.values()
+
     def endpoint_count(self) -> int:
         """Endpoints over all service ports: what decides about large-cluster mode."""
-        return sum(len(state.endpoints) for state in self.states())
+        return self._endpoints
+
+    def _index(
+        self, before: Mapping[ServicePortName, ServiceState], after: Mapping[ServicePortName, ServiceState]
+    ) -> None:
+        for name, state in before.items():
+            self._endpoints -= len(state.endpoints)
+            self._udp.pop(name, None)
+            self._health_checked.pop(name, None)
+        for name, state in after.items():
+            self._endpoints += len(state.endpoints)
+            if name.protocol == "UDP":
+                self._udp[name] = state
+            if state.port.health_check_node_port:
+                self._health_checked[name] = state
 
     def _compute(self, key: str) -> dict[ServicePortName, ServiceState]:
         ports = self._services.get(key, ())
