@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
     from netlab.node.proxy_ipvs_kernel import IpvsKernel, NodeIpvs
 
 UDP = 17
-NFT_BYTES = 2 * 212992
-"""Netlink bytes per nft transaction at first. In a user namespace the socket buffer bounds it (twice net.core.wmem_max,
-which is hardly ever another); what is too long all the same is made smaller, once and for all. Every transaction makes
-nft read the table's chains again, so fewer are better."""
-NFT_WEIGHTS = {"add rule": 6.0}
-"""Netlink bytes for each character of a line, rounded up: rules are many small expressions. All else has 3."""
+NFT_SHARE = 0.95
+"""Of the socket buffer, for one transaction: in a user namespace nft cannot make it larger than it is at first. What is
+too long all the same is made smaller, once and for all. Every transaction makes nft read the table's chains again, so
+fewer are better."""
+NFT_WEIGHTS = {"add rule": (170.0, 1.35), "add element": (0.0, 1.5)}
+NFT_OTHER = (0.0, 1.3)
+"""Netlink bytes of a line, measured: so many, and so many for each character. Rules are many small expressions."""
 ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
 
 
@@ -61,7 +64,8 @@ class ProxyKernel(Protocol):
 
 def weight(line: str) -> float:
     """About how many bytes of netlink a line of nft becomes."""
-    return len(line) * NFT_WEIGHTS.get(" ".join(line.split(" ", 2)[:2]), 3.0)
+    base, each = NFT_WEIGHTS.get(" ".join(line.split(" ", 2)[:2]), NFT_OTHER)
+    return base + each * len(line)
 
 
 def fitting(lines: Sequence[str], at: int, most: float) -> int:
@@ -72,6 +76,13 @@ def fitting(lines: Sequence[str], at: int, most: float) -> int:
         if total > most:
             return max(1, number - at)
     return len(lines) - at
+
+
+@cache
+def socket_buffer() -> int:
+    """Bytes that fit into one message of a new netlink socket: net.core.wmem_default, which nobody can read here."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
 class NodeKernel:
@@ -106,7 +117,7 @@ class NodeKernel:
         from netlab.kernel.errors import CommandFailed
 
         if not self._most:
-            self._most = math.inf if features.is_first_user_namespace() else NFT_BYTES
+            self._most = math.inf if features.is_first_user_namespace() else NFT_SHARE * socket_buffer()
         at = 0
         while at < len(lines):
             piece = lines[at : at + fitting(lines, at, self._most)]

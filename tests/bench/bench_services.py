@@ -394,7 +394,7 @@ def main() -> None:
         for size in sizes:
             # IPVS is the first user namespace's alone on the kernels that have it
             results[name, size] = throwaway.run(partial(measure, mode, backend, size), user=mode != "ipvs")
-    head = ("", "wall s", "CPU s", "tool wall s", "tool CPU s", "wall ratio", "CPU ratio")
+    head: tuple[str, ...] = ("", "wall s", "CPU s", "tool wall s", "tool CPU s", "wall ratio", "CPU ratio")
     table("First sync into an empty namespace, against the tool alone with the same text", head, sync_rows(results))
     head = ("", "p50 ms", "worst ms", "tool ms", "of it kernel ms", "ratio", "p50 has grown", "kernel has grown")
     table("One endpoint changed: API write to first packet", head, change_rows(results))

@@ -161,7 +161,7 @@ async def test_a_transaction_too_long_for_the_socket_buffer_is_made_smaller_once
 def test_nft_transactions_fit_into_the_socket_buffer() -> None:
     lines = [f"add chain ip kube-proxy c{number}" for number in range(10)] + ["add rule ip kube-proxy c0 counter"] * 10
     chain, rule = weight(lines[0]), weight(lines[-1])
-    assert rule / len(lines[-1]) == 2 * chain / len(lines[0]), "a rule is twice as much for its length"
+    assert rule > 2 * chain, "a rule is many small expressions"
     assert fitting(lines, 0, 4 * chain) == 4
     assert fitting(lines, 10, 4 * rule) == 4
     assert fitting(lines, 0, 1) == 1, "one line at least"

@@ -23,7 +23,7 @@ HASHED = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
 
 def _hash(text: str) -> str:
     """The first 16 letters of the base32 SHA-256: chain names may have 28 characters."""
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:16]
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode()
 
 
 @lru_cache(maxsize=32768)

@@ -35,7 +35,7 @@ def endpoint_base(name: ServicePortName, endpoint: Endpoint) -> str:
 
 
 def _hashed(text: str) -> str:
-    digest = base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:8]
+    digest = base64.b32encode(hashlib.sha256(text.encode()).digest()[:5]).decode()  # the first 8 letters
     name = f"{digest}-{text}"
     return name if len(name) <= BASE_LENGTH else f"{name[: BASE_LENGTH - 3]}..."
 
