@@ -39,6 +39,7 @@ PRIORITY_CLASSES = ("scheduling.k8s.io/v1", "priorityclasses")
 POD_DISRUPTION_BUDGETS = ("policy/v1", "poddisruptionbudgets")
 PERSISTENT_VOLUME_CLAIMS = ("v1", "persistentvolumeclaims")
 PERSISTENT_VOLUMES = ("v1", "persistentvolumes")
+VALIDATING_ADMISSION_POLICIES = ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies")
 CLUSTER_ROLES = ("rbac.authorization.k8s.io/v1", "clusterroles")
 
 

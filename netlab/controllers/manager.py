@@ -54,6 +54,7 @@ CONTROLLERS: dict[str, str] = {
     "horizontal-pod-autoscaler": "netlab.controllers.horizontal.controller:HorizontalController",
     "resourcequota": "netlab.controllers.resourcequota:ResourceQuotaController",
     "clusterrole-aggregation": "netlab.controllers.clusterrole_aggregation:ClusterRoleAggregation",
+    "validatingadmissionpolicy-status": "netlab.controllers.policy_status:PolicyStatusController",
     "csrapproving": "netlab.controllers.csr_approving:CsrApprovingController",
     "csrcleaner": "netlab.controllers.csr_cleaner:CsrCleaner",
     "bootstrapsigner": "netlab.controllers.bootstrap_tokens:BootstrapSigner",
