@@ -69,11 +69,22 @@ def _labs(config: pytest.Config) -> OwnedLabs:
     if known is None:
         from netlab.lab.sessions import OwnedLabs, sweep
 
+        _hide_our_frames()
         sweep()
         worker = getattr(config, "workerinput", {}).get("workerid", "")
         known = config.stash[_LABS] = OwnedLabs(worker, keep=config.getoption("--netlab-keep"))
         atexit.register(known.end_all)
     return known
+
+
+def _hide_our_frames() -> None:
+    """A LabError is told in a sentence at the test's own line: how we came to it is of no use there."""
+    from netlab.lab import portal
+    from netlab.lab.facade import api, lab, places, recording, speaking
+    from netlab.lab.record import LabError
+
+    for module in (api, lab, places, portal, recording, speaking):
+        module.__dict__["__tracebackhide__"] = lambda problem: problem.errisinstance(LabError)
 
 
 @pytest.fixture

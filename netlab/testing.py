@@ -19,6 +19,7 @@ from netlab.lab.record import LabError
 if TYPE_CHECKING:
     from netlab.lab.facade import Lab
     from netlab.lab.facade.places import Place
+    from netlab.trace.packet import Packet
     from netlab.trace.story import Frame
 
 T = TypeVar("T")
@@ -199,17 +200,30 @@ def _watched(lab: Lab, attempt: Callable[[], object], ports: set[int], *, icmp: 
 
 
 def _of_attempt(frames: list[Frame], ports: set[int], *, icmp: bool) -> list[Frame]:
-    """By the ports asked for, and by the addresses that spoke of them: their errors and their translated selves."""
-    clients = {
-        (frame.packet.innermost.src, frame.packet.innermost.sport)
-        for frame in frames
-        if frame.packet.innermost.dport in ports
+    """By the ports asked for (or the echo's number), and by the addresses that spoke: their errors, ARP for them."""
+    inner = [frame.packet.innermost for frame in frames]
+    echoes = [_echo(one) for one in inner if icmp and _echo(one)]
+    clients = {(one.src, one.sport) for one in inner if one.dport in ports and not icmp}
+    wanted = {
+        at
+        for at, one in enumerate(inner)
+        if (one.src, one.sport) in clients
+        or (one.dst, one.dport) in clients
+        or (_echo(one) and _echo(one) in echoes[:1])
     }
+    ends = {address for at in wanted for address in (inner[at].src, inner[at].dst)}
+    callers = {inner[at].src for at in wanted}
 
-    def belongs(frame: Frame) -> bool:
-        inner = frame.packet.innermost
-        if inner.protocol in (1, 58):
-            return icmp or "unreachable" in inner.info or "exceeded" in inner.info
-        return (inner.src, inner.sport) in clients or (inner.dst, inner.dport) in clients or inner.ethertype == 0x0806
+    def belongs(at: int) -> bool:
+        one = inner[at]
+        if one.protocol in (1, 58) and not _echo(one):
+            return one.dst in callers
+        return at in wanted or (one.ethertype == 0x0806 and not ends.isdisjoint((one.src, one.dst)))
 
-    return [frame for frame in frames if belongs(frame)]
+    return [frame for at, frame in enumerate(frames) if belongs(at)]
+
+
+def _echo(packet: Packet) -> str:
+    """The number of an ICMP echo request or its reply (the identifier may be translated); "" for other packets."""
+    found = re.search(r"echo.* (seq \d+)", packet.info) if packet.protocol in (1, 58) else None
+    return found[1] if found else ""

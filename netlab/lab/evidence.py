@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,15 +32,22 @@ def file_name(test: str) -> str:
 
 
 def summary(lab: Lab) -> str:
-    """What is not as it should be: nodes and pods that are not Ready, the last warnings."""
+    """What is not as it should be: nodes and pods that are not Ready, the last warnings since the test began."""
     try:
         lines = [how_far({"kind": "Node", **node}) for node in lab.nodes if not reached(node, "Ready")]
         lines += [how_far({"kind": "Pod", **pod}) for pod in lab.pods() if not reached(pod, "Ready")]
-        events = [event for event in lab.api.list(("v1", "events")) if event.get("type") == "Warning"]
+        warnings = [event for event in lab.api.list(("v1", "events")) if event.get("type") == "Warning"]
+        events = [event for event in warnings if _time(event) >= int(lab.since)]
     except (LabError, StatusError) as problem:
         return str(problem)
     lines += [_event(event) for event in events[-WARNINGS:]]
     return "\n".join(lines) or "nodes and pods are Ready, and there are no warnings"
+
+
+def _time(event: Obj) -> float:
+    """When it was seen last, in whole seconds or parts of them; the end of time where it does not say."""
+    text = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return datetime.fromisoformat(text).timestamp() if text else float("inf")
 
 
 def _event(event: Obj) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 
 from netlab.api.types import Obj
 from netlab.lab.bus import ask
@@ -15,10 +17,11 @@ from netlab.lab.facade import Lab
 from netlab.lab.lifecycle import down
 from netlab.lab.record import LabError
 from netlab.sandbox.locate import process_start, running_pid
-from netlab.sandbox.paths import LabPaths, known_labs
+from netlab.sandbox.paths import LabPaths, known_labs, state_root
 
 PREFIX = "pytest-"
 OWNER = "owner.json"
+LOCK = ".sessions.lock"
 ADDONS = 60.0
 """Seconds in which a lab that is up has applied the rest of its add-ons."""
 
@@ -55,8 +58,9 @@ class OwnedLabs:
         self._count += 1
         name = lab_name(topology, f"{self.token}{self.label}-{self._count}")
         paths = LabPaths.of(name)
-        paths.create()
-        (paths.state / OWNER).write_text(json.dumps({"pid": os.getpid(), "start": process_start(os.getpid())}))
+        with _alone():
+            paths.create()
+            (paths.state / OWNER).write_text(json.dumps({"pid": os.getpid(), "start": process_start(os.getpid())}))
         try:
             lab = Lab.up(topology, name=name)
             self._own.append(lab)
@@ -107,17 +111,25 @@ def _complete(lab: Lab) -> None:
 
 def sweep() -> list[str]:
     """End the labs whose owner is gone; their names."""
-    ended = []
-    for name in known_labs():
-        if not name.startswith(PREFIX):
-            continue
-        paths = LabPaths.of(name)
-        try:
-            owner = json.loads((paths.state / OWNER).read_text())
-        except (OSError, ValueError):
-            owner = {"kept": running_pid(paths) is not None}
-        if owner.get("kept") or (owner.get("start") is not None and process_start(owner["pid"]) == owner["start"]):
-            continue
-        down(name, purge=True)
-        ended.append(name)
+    with _alone():
+        ended = [name for name in known_labs() if name.startswith(PREFIX) and _abandoned(LabPaths.of(name))]
+        for name in ended:
+            down(name, purge=True)
     return ended
+
+
+def _abandoned(paths: LabPaths) -> bool:
+    try:
+        owner = json.loads((paths.state / OWNER).read_text())
+    except (OSError, ValueError):
+        owner = {"kept": running_pid(paths) is not None}
+    return not owner.get("kept") and (owner.get("start") is None or process_start(owner["pid"]) != owner["start"])
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """No other session (an xdist worker is one) sweeps meanwhile, nor makes a lab that has no owner yet."""
+    state_root().mkdir(parents=True, exist_ok=True)
+    with (state_root() / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

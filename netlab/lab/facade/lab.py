@@ -53,6 +53,8 @@ class Lab:
         self.started: Started | None = None
         self.portal = Portal(self.paths)
         self._resetter: Resetter | None = None
+        self.since = time.time()
+        """When what it is used for began: events before it tell of something else."""
         self.notes: dict[str, str] = {}
         """Texts to keep beside them, by file name."""
         self.severed: set[str] = set()
@@ -339,7 +341,9 @@ class Lab:
             recording.stop()
         self.kept.clear()
         self.notes.clear()
-        return self._resetter.reset(timeout)
+        seconds = self._resetter.reset(timeout)
+        self.since = time.time()
+        return seconds
 
     # the underlay
 
