@@ -53,6 +53,13 @@ def excuse(elapsed: float, period: float, connected: bool) -> float:
     return elapsed if not connected else max(0.0, elapsed - 2 * period)
 
 
+def lost(silence: float, grace: float, delay: float) -> bool:
+    """Whether a node that was not heard of for `silence` seconds is lost.
+
+    `delay`: how long the API server took just now to say that it has nothing newer; a heartbeat may wait as long."""
+    return silence > grace + delay
+
+
 def silent_conditions(node: Obj, now: float) -> list[Obj]:
     """The conditions to write for a node whose kubelet is silent; [] where they are written already."""
     changed = []

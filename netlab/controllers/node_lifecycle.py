@@ -21,6 +21,8 @@ from netlab.controllers.context import BY_NODE, Context, pod_node
 
 log = logging.getLogger(__name__)
 
+LEASE_NAMESPACE = "kube-node-lease"
+
 
 class NodeLifecycleController:
     """A monitor loop, and a queue of nodes whose taints may be wrong."""
@@ -28,7 +30,7 @@ class NodeLifecycleController:
     def __init__(self, context: Context) -> None:
         self.context, self.client, self.timing = context, context.client, context.timing
         self.nodes, self.pods = context.informer(NODES), context.informer(PODS)
-        self.leases = Informer(context.client, LEASES, namespace="kube-node-lease", timing=context.timing)
+        self.leases = Informer(context.client, LEASES, namespace=LEASE_NAMESPACE, timing=context.timing)
         context.informers["coordination.k8s.io/v1", "leases of nodes"] = self.leases
         self.queue = context.queue("node-lifecycle-controller")
         self.events = context.recorder("node-controller")
@@ -81,13 +83,23 @@ class NodeLifecycleController:
         if now - self._beats[name].at <= grace:
             return
         changed = health.silent_conditions(node, time.time())
-        if changed:
+        if changed and await self._lost(name, grace):
             written = await self.client.patch_status(NODES, name, {"status": {"conditions": changed}})
             self.nodes.observe(written)
 
+    async def _lost(self, name: str, grace: float) -> bool:
+        """Ask the API server itself: on a busy machine the watch, or the server, may be behind."""
+        asked = time.monotonic()
+        try:
+            self.leases.observe(await self.client.get(LEASES, name, LEASE_NAMESPACE))
+        except StatusError as error:
+            if error.code != 404:
+                raise
+        return health.lost(asked - self._beats[name].at, grace, time.monotonic() - asked)
+
     def _beat(self, node: Obj, now: float) -> None:
         name = meta.name(node)
-        lease = self.leases.store.get(f"kube-node-lease/{name}")
+        lease = self.leases.store.get(f"{LEASE_NAMESPACE}/{name}")
         self._beats[name] = health.heartbeat(node, lease, self._beats.get(name), now)
 
     async def reconcile(self, name: str) -> None:

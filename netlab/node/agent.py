@@ -18,6 +18,7 @@ from netlab.client.kubeconfig import load
 from netlab.client.transport import HttpTransport
 from netlab.dataplane.nodes import NodeNet
 from netlab.node.config import AgentConfig, NodeConfig
+from netlab.node.heartbeat import HeartThread
 from netlab.node.kubelet.kubelet import Kubelet
 from netlab.node.kubelet.ports import PARALLEL_REQUESTS, NodeContext
 from netlab.node.network import NetworkThread, NodeNetwork, PodSockets
@@ -66,7 +67,13 @@ class HostedNode:
     """Everything of one node."""
 
     def __init__(
-        self, node: NodeConfig, agent: AgentConfig, runtime: Runtime, thread: NetworkThread, faults: NodeFaults
+        self,
+        node: NodeConfig,
+        agent: AgentConfig,
+        runtime: Runtime,
+        thread: NetworkThread,
+        heart: HeartThread,
+        faults: NodeFaults,
     ) -> None:
         self.config, self.agent = node, agent
         self.network = NodeNetwork(node.netns, thread)
@@ -89,7 +96,8 @@ class HostedNode:
         )
         # a kubelet may not list all nodes: it looks at its own through the overlay's watch, which is there anyway
         self.nodes = Informer(self.overlay_client, NODES, timing=times)
-        self.registration = Registration(self.context, flannel_annotations(node, agent.overlay))
+        lease_client = node_client(node.kubeconfig, self.network, times)
+        self.registration = Registration(self.context, flannel_annotations(node, agent.overlay), heart, lease_client)
         self.overlay = Overlay(node, agent, self.network, times.overlay_resync, self._network_ready, faults)
         self.kubelet = Kubelet(self.context, self.nodes)
         self._kubelet_started = asyncio.Event()
@@ -209,7 +217,7 @@ async def run_agent(
     Idempotent: a new agent adopts the pods its runtime still lists, and the network it finds. A node that `faults` says
     is off is not hosted until it is on.
     """
-    thread = NetworkThread()
+    thread, heart = NetworkThread(), HeartThread()
     faults = faults or NodeFaults([node.name for node in config.nodes])
     waiting = len(config.nodes)
 
@@ -222,7 +230,8 @@ async def run_agent(
     try:
         async with asyncio.TaskGroup() as group:
             for node in config.nodes:
-                start = partial(HostedNode, node, config, runtime, thread, faults)
+                start = partial(HostedNode, node, config, runtime, thread, heart, faults)
                 group.create_task(_powered(node.name, start, faults, start_proxy, listening))
     finally:
+        heart.close()
         thread.close()

@@ -1,7 +1,7 @@
-"""The Node object and its Lease: who the node is, that it lives, and in what state.
+"""The Node object: who the node is, and in what state.
 
-Follows upstream pkg/kubelet/kubelet_node_status.go and pkg/kubelet/nodestatus (reasons, messages), and
-component-helpers/apimachinery/lease. Building the object is pure; `Registration` is the loop that keeps it true.
+Follows upstream pkg/kubelet/kubelet_node_status.go and pkg/kubelet/nodestatus (reasons, messages). Building the object
+is pure; `Registration` is the loop that keeps it true, and has the node's Lease renewed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 from netlab.api.errors import StatusError
 from netlab.api.kubelet_labels import kubelet_may_set
 from netlab.api.types import Obj
-from netlab.client.kinds import LEASES, NODES
+from netlab.client.client import Client
+from netlab.client.kinds import NODES
 from netlab.client.transport import TransportError
 from netlab.node.config import NodeConfig
-from netlab.node.kubelet.clock import rfc3339, rfc3339_micro
+from netlab.node.heartbeat import HeartThread, NodeLease
+from netlab.node.kubelet.clock import rfc3339
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.records import version
 from netlab.node.version import KUBELET_VERSION, RUNTIME_VERSION
@@ -28,7 +30,6 @@ from netlab.runtime.images.model import Image
 
 log = logging.getLogger(__name__)
 
-LEASE_NAMESPACE = "kube-node-lease"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 NOT_READY = (
     "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
@@ -165,10 +166,15 @@ def node_object(config: NodeConfig, annotations: Mapping[str, str], images: Sequ
 
 
 class Registration:
-    """Registers the node, renews its Lease, reports its status when it changed and once in a while otherwise."""
+    """Registers the node, reports its status when it changed and once in a while otherwise.
 
-    def __init__(self, context: NodeContext, annotations: Mapping[str, str]) -> None:
+    Its Lease is renewed on `heart`, through `lease_client`, which is of that thread and is closed by it."""
+
+    def __init__(
+        self, context: NodeContext, annotations: Mapping[str, str], heart: HeartThread, lease_client: Client
+    ) -> None:
         self.context = context
+        self._heart, self._lease_client = heart, lease_client
         self.node: Obj | None = None
         self._annotations = annotations
         self._network = False
@@ -230,11 +236,18 @@ class Registration:
 
     async def run(self) -> None:
         """Lease and status, until cancelled."""
-        lease = asyncio.create_task(self._renew_lease())
+        lease = asyncio.create_task(self._keep_lease())
         try:
             await self._report()
         finally:
             lease.cancel()
+
+    async def _keep_lease(self) -> None:
+        context = self.context
+        lease = NodeLease(context.name, context.timing, context.clock, lambda: self.node)
+        # The first one by the connection that is there: at the start a handshake more would be in everybody's way.
+        wait = await lease.beat(context.client)
+        await self._heart.run(lambda: lease.keep(self._lease_client, wait))
 
     async def _report(self) -> None:
         timing = self.context.timing
@@ -270,50 +283,3 @@ class Registration:
         if "addresses" in changes and old.get("addresses"):
             changes["addresses"] = [{"$patch": "replace"}, *changes["addresses"]]
         self.node = await context.client.patch_status(NODES, context.name, {"status": changes})
-
-    async def _renew_lease(self) -> None:
-        timing, lease = self.context.timing, None
-        while True:
-            try:
-                lease = await self._renew_once(lease)
-                wait = timing.node_lease_renew
-            except StatusError as problem:
-                lease = None
-                log.info("lease of node %s: %s", self.context.name, problem)
-                wait = min(0.2, timing.node_lease_renew)
-            except TransportError as problem:
-                log.info("lease of node %s: %s", self.context.name, problem)
-                wait = min(0.5, timing.node_lease_renew)
-            await asyncio.sleep(wait)
-
-    async def _renew_once(self, lease: Obj | None) -> Obj:
-        context = self.context
-        if lease is None:
-            lease = await self._get_lease()
-        if lease is None:
-            return await context.client.create(LEASES, self._new_lease())
-        renewed = {**lease, "spec": {**lease["spec"], **self._lease_spec()}}
-        return await context.client.update(LEASES, renewed)
-
-    async def _get_lease(self) -> Obj | None:
-        try:
-            return await self.context.client.get(LEASES, self.context.name, LEASE_NAMESPACE)
-        except StatusError as problem:
-            if problem.code == 404:
-                return None
-            raise
-
-    def _lease_spec(self) -> Obj:
-        return {
-            "holderIdentity": self.context.name,
-            "leaseDurationSeconds": max(1, int(self.context.timing.node_lease_duration)),
-            "renewTime": rfc3339_micro(self.context.clock()),
-        }
-
-    def _new_lease(self) -> Obj:
-        owner: list[Obj] = []
-        if self.node is not None:
-            meta = self.node["metadata"]
-            owner = [{"apiVersion": "v1", "kind": "Node", "name": meta["name"], "uid": meta["uid"]}]
-        meta = {"name": self.context.name, "namespace": LEASE_NAMESPACE, "ownerReferences": owner}
-        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": self._lease_spec()}

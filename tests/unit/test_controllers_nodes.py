@@ -289,6 +289,29 @@ async def test_an_outage_of_the_server_is_no_nodes_silence(start: Start) -> None
     beats.stop()
 
 
+async def test_a_watch_that_is_behind_is_no_nodes_silence(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = start("node-lifecycle", "taint-eviction")
+    for name in ("n1", "n2"):
+        api.add(node(name))
+    beats = Beats(api, "n1", "n2")
+    await eventually(lambda: len(api.objects(EVENTS)) == 2, "both registered")
+    monkeypatch.setattr(api, "_notify", lambda: None)  # the watch stays open and says nothing
+    await asyncio.sleep(0.5)
+    assert all(health.ready_status(n) == "True" for n in api.objects(NODES))
+    beats.alive.discard("n2")
+    await eventually(lambda: health.ready_status(api.find(NODES, "n2")) == "Unknown", "the one that is silent")
+    assert health.ready_status(api.find(NODES, "n1")) == "True"
+    beats.stop()
+
+
+@pytest.mark.parametrize(
+    ("silence", "delay", "lost"),
+    [(3.9, 0.0, False), (4.1, 0.01, True), (4.1, 0.5, False), (4.6, 0.5, True), (7.0, 3.5, False)],
+)
+def test_a_slow_server_gives_a_node_as_much_longer(silence: float, delay: float, lost: bool) -> None:
+    assert health.lost(silence, 4.0, delay) is lost
+
+
 @pytest.mark.parametrize(
     ("elapsed", "connected", "excused"), [(0.5, True, 0.0), (0.5, False, 0.5), (3.0, True, 2.0), (0.6, True, 0.0)]
 )
