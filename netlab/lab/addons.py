@@ -67,7 +67,7 @@ async def settle(
     Of a lab `without` a scheduler or controllers nothing becomes ready by itself: it is reported once it could. So it
     is where the overlay or a node's proxy is the user's own: DNS answers when these run.
     """
-    tasks = [_apply_all(client, manifests(topology)), _nodes_ready(client, topology), _dns_available(client)]
+    tasks = [_apply_all(client, manifests(topology)), _nodes_ready(client, topology), _dns_available(client, topology)]
     if {"scheduler", "controller-manager"} & {*without} or _left_to_others(topology):
         tasks.append(_registered(client, topology, nodes="controller-manager" in without))
     await asyncio.gather(*tasks)
@@ -181,8 +181,9 @@ async def _nodes_ready(client: Client, topology: Topology) -> None:
     await nodes.stop()
 
 
-async def _dns_available(client: Client) -> None:
+async def _dns_available(client: Client, topology: Topology) -> None:
     from netlab.client.informer import Informer
+    from netlab.lab.firstanswer import dns_answers
 
     done = asyncio.Event()
 
@@ -195,6 +196,7 @@ async def _dns_available(client: Client) -> None:
     deployments.add_handler(on_add=look, on_update=look)
     deployments.start()
     await done.wait()
+    await dns_answers(topology)
     await report("addons", "ready")
     await deployments.stop()
 

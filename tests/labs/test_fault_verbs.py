@@ -5,6 +5,7 @@ What is seen is what a user sees: `klab ping`, kubectl, and the kernel's own tab
 
 from __future__ import annotations
 
+import difflib
 import re
 import shutil
 import sys
@@ -89,8 +90,12 @@ def as_before(user: User) -> Iterator[None]:
     """In the end everything is as it was before the test."""
     before = _state(user)
     yield
-    until("everything is as before", lambda: _state(user) == before, found=lambda: _state(user))
+    until("everything is as before", lambda: _state(user) == before, found=lambda: _differences(before, _state(user)))
     assert _listed(user) == []
+
+
+def _differences(before: str, after: str) -> str:
+    return "\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", n=0))
 
 
 def test_every_kind_is_injected_here_or_needs_netem() -> None:
@@ -98,8 +103,18 @@ def test_every_kind_is_injected_here_or_needs_netem() -> None:
     assert injected == {name for name, kind in KINDS.items() if not kind.netem}
 
 
+def _metrics_server(user: User) -> str:
+    available = '-o=jsonpath={.status.conditions[?(@.type=="Available")].status}'
+    return user.kubectl("get", "deployment", "metrics-server", "-n=kube-system", available, lab="broken").stdout
+
+
 def _settled(user: User) -> None:
-    """Every pod reaches every pod, node and Service: nothing is still on its way."""
+    """Every pod reaches every pod, node and Service: nothing is still on its way, nor the last of the add-ons."""
+    until(
+        "the metrics server is there",
+        lambda: _metrics_server(user) == "True",
+        found=lambda: picture(user),
+    )
     until(
         "all Services answer",
         lambda: set(_reach(user, proto="tcp", groups=("services", "dns")).values()) == {"o"},
