@@ -66,10 +66,8 @@ EXAMPLES = (
 @click.option(
     "--timeout",
     type=float,
-    default=2.0,
-    show_default=True,
     metavar="SECONDS",
-    help="For the answer; with --live for the packet (there 30).",
+    help="For the answer; with --live for the packet.  [default: 2; with --live 30]",
 )
 @output_option
 @click.pass_context
@@ -89,7 +87,7 @@ def trace_command(
     pcap: Path | None,
     svg: Path | None,
     page: Path | None,
-    timeout: float,
+    timeout: float | None,
     output: str,
 ) -> None:
     """Where a packet goes from SRC to DST, hop by hop, and what happens to it there and why.
@@ -103,8 +101,9 @@ def trace_command(
 
     if not target and not url:
         raise click.UsageError("to where? klab trace SRC DST[:PORT], or klab trace SRC --http URL", ctx)
-    wait = (timeout if timeout != 2.0 else 30.0) if live else 0.0
-    asked = Asked(source, target or "", proto or "", mode or "both", size, not fragment, ipv6, wait, url or "", timeout)
+    wait = (30.0 if timeout is None else timeout) if live else 0.0
+    answer = 2.0 if timeout is None else timeout
+    asked = Asked(source, target or "", proto or "", mode or "both", size, not fragment, ipv6, wait, url or "", answer)
     found = trace(this_lab(ctx), asked)
     if pcap is not None:
         from netlab.trace.file import to_pcapng

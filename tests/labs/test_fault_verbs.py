@@ -20,6 +20,7 @@ import pytest
 
 from netlab.lab import faulting, looking, reaching
 from netlab.lab.faults.kinds import KINDS
+from netlab.lab.inside import running_pods
 from netlab.lab.record import LabError
 from netlab.sandbox.paths import LabPaths
 from tests.labs.tools import User, one_sentence, picture, until
@@ -56,6 +57,12 @@ FETCH = """
 import sys, urllib.request
 try: print(urllib.request.urlopen(sys.argv[1], timeout=1).read().decode())
 except OSError: pass
+"""
+LOOK = """
+ip -o link; ip -o addr; ip route show table all; ip -6 route show table all; ip rule; tc qdisc show
+bridge fdb show | grep -E 'permanent|static'; ip neigh show nud permanent; bridge link | sed 's/ cost .*//'
+iptables-save; ip6tables-save; nft -s list tables; sysctl -a 2>/dev/null | grep -E 'forward|rp_filter|conntrack_max'
+true
 """
 SCENARIO = """
 seed: 5
@@ -177,13 +184,14 @@ def _on(user: User, node: str, *command: str) -> str:
 
 
 def _state(user: User) -> str:
-    """The network of both workers, without counters, and without what comes and goes by itself."""
+    """Links, addresses, routes, entries, queues, rules and settings of both workers, of a pod and of the switches,
+    without counters, and without what comes and goes by itself."""
     found = []
-    for node in ("node1", "node2"):
-        said = _on(user, node, "sh", "-c", "ip -o link; ip route; bridge fdb show dev flannel.1; "
-                   "ip neigh show nud permanent; tc qdisc show; iptables-save; nft list tables")  # fmt: skip
-        lines = re.sub(r"\[\d+:\d+\]|^#.*$", "", said, flags=re.MULTILINE).splitlines()
-        found += sorted(f"{node}: {line.strip()}" for line in lines if "kubelet" not in line)
+    pod = running_pods(_lab(user))["default/one"].netns.rpartition("/")[2]
+    for place in ("node1", "node2", pod, None):
+        said = looking.text(_lab(user), ("sh", "-c", LOOK), place)
+        lines = re.sub(r"\[\d+:\d+\]|^#.*$|refcnt \d+ |(valid|preferred)_lft \S+", "", said, flags=re.MULTILINE)
+        found += sorted(f"{place}: {line.strip()}" for line in lines.splitlines() if "kubelet" not in line)
     return "\n".join(found)
 
 
@@ -237,6 +245,8 @@ def test_cables(user: User) -> None:
         carrier = ("cat", "/sys/class/net/eth0/carrier")
         for state in ("0", "1", "0"):
             until(f"carrier {state}", lambda state=state: _on(user, "node2", *carrier).strip() == state)  # type: ignore[misc]
+        for wanted in (True, False):
+            until(f"packets pass: {wanted}", lambda wanted=wanted: _reaches(user, "master", "node2") == wanted)  # type: ignore[misc]
     with _broken(user, "partition", "node1", "node2"):
         assert not _reaches(user, "node1", "node2")
         assert not _reaches(user, "one", "two")
@@ -256,6 +266,9 @@ def test_packets(user: User) -> None:
     with _broken(user, "bandwidth", "node2", "--rate", "2Mbit"):
         assert "rate 2Mbit" in _on(user, "node2", "tc", "qdisc", "show", "dev", "eth0")
         assert _reaches(user, "one", "two")
+        said = _on(user, "node1", "ping", "-l", "60", "-c", "60", "-s", "1400", "-W", "5", "192.168.77.4")
+        longest = max(float(value) for value in re.findall(r"time=([\d.]+)", said))
+        assert longest >= 100, f"60 packets of 1,442 bytes at once take a third of a second: {said}"
     with _broken(user, "mtu-black-hole", "node1", "--size", "1000"):
         assert _reaches(user, "node1", "node2")
         assert " 0 received" in _on(user, "node1", "ping", "-c", "1", "-W", "1", "-s", "1200", "192.168.77.4")
@@ -293,6 +306,8 @@ def test_entries(user: User) -> None:
 def test_rules(user: User) -> None:
     with _broken(user, "stale-rule", "node1", "--service", "web", "--endpoint", "10.244.1.250:8080"):
         assert "--to-destination 10.244.1.250:8080" in _on(user, "node1", "iptables-save", "-t", "nat")
+        until("a third of the connections gets lost", lambda: not _reaches(user, "node1", "svc/web", proto="tcp"))
+        until("two thirds do not", lambda: _reaches(user, "node1", "svc/web", proto="tcp"))
     assert "10.244.1.250" not in _on(user, "node1", "iptables-save", "-t", "nat")
     with _broken(user, "missing-rule", "node1", "--service", "default/web:80"):
         until("it holds against the proxy", lambda: not _reaches(user, "node1", "svc/web", proto="tcp"))

@@ -54,6 +54,10 @@ def test_delay_and_duplicates_and_overtaking(wan: Lab) -> None:
     usual = _median(_ping(wan))
     with _broken(wan, "delay", NODE, "--delay", "60ms"):
         assert _median(_ping(wan, 10)) >= 120, "60 ms there and 60 ms back"
+    with _broken(wan, "delay", NODE, "--delay", "60ms", "--jitter", "40ms"):
+        times = [float(value) for value in re.findall(r"time=([\d.]+)", _ping(wan, 30))]
+        assert min(times) >= 40
+        assert max(times) - min(times) >= 20, times
     with _broken(wan, "duplicate", NODE, "--percent", "50%"):
         assert "DUP!" in _ping(wan)
     with _broken(wan, "reorder", NODE, "--percent", "50%", "--delay", "100ms"):
