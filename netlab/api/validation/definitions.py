@@ -245,7 +245,11 @@ def _schema_root(schema: Obj | None, field: str) -> list[FieldError]:
         found.append(invalid(f"{field}.type", kind, "must be object at the root"))
     elif not kind:
         found.append(required(f"{field}.type", "must not be empty at the root"))
-    return found or _structural(schema, field, root=True) or definition_rules.meanings(schema, field)
+    return (
+        found
+        or [*_structural(schema, field, root=True), *_patterns(schema, field)]
+        or definition_rules.meanings(schema, field)
+    )
 
 
 def _schema(schema: Obj, field: str) -> list[FieldError]:
@@ -378,6 +382,28 @@ def _structural(schema: Obj, field: str, *, root: bool = False) -> list[FieldErr
         inner = schema.get(key)
         if isinstance(inner, dict):
             found += _structural(inner, f"{field}.{key}")
+    return found
+
+
+def _patterns(schema: Obj, field: str) -> list[FieldError]:
+    """Patterns must be regular expressions of Go, wherever they stand."""
+    found: list[FieldError] = []
+    if schema.get("pattern"):
+        from netlab.api.goregexp import RegexpError, regexp
+
+        try:
+            regexp(schema["pattern"])
+        except RegexpError as error:
+            detail = f"must be a valid regular expression, but isn't: {error}"
+            found.append(invalid(f"{field}.pattern", schema["pattern"], detail))
+    for name, one in sorted((schema.get("properties") or {}).items()):
+        found += _patterns(one, f"{field}.properties[{name}]")
+    for key in ("items", "additionalProperties", "not"):
+        if isinstance(schema.get(key), dict):
+            found += _patterns(schema[key], f"{field}.{key}")
+    for key in ("allOf", "anyOf", "oneOf"):
+        for index, one in enumerate(schema.get(key) or ()):
+            found += _patterns(one, f"{field}.{key}[{index}]")
     return found
 
 

@@ -6,8 +6,6 @@ Source followed: kube-openapi `pkg/validation/validate` and `pkg/validation/erro
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -123,13 +121,14 @@ def _go(value: Any) -> str:
 # -- scalars -----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
-def pattern_of(text: str) -> re.Pattern[str] | None:
-    """A Go regular expression as ours; None where it says something that ours cannot."""
+def _unmatched(value: str, pattern: str) -> str:
+    """The pattern as a refusal shows it, with what is wrong with it itself; "" where the value matches."""
+    from netlab.api.goregexp import RegexpError, regexp
+
     try:
-        return re.compile(text.replace(r"\z", r"\Z"))
-    except re.error:
-        return None
+        return "" if regexp(pattern).matches(value) else pattern
+    except RegexpError as error:
+        return f"{pattern}, but pattern is invalid: {error}"
 
 
 def _text(value: str, schema: Obj, path: str) -> list[FieldError]:
@@ -139,9 +138,9 @@ def _text(value: str, schema: Obj, path: str) -> list[FieldError]:
         found.append(too_long(field, schema["maxLength"]))
     if len(value) < schema.get("minLength", 0):
         found.append(invalid(field, value, f"{path} in body should be at least {schema['minLength']} chars long"))
-    pattern = pattern_of(schema["pattern"]) if schema.get("pattern") else None
-    if pattern is not None and pattern.search(value) is None:
-        found.append(invalid(field, value, f"{path} in body should match '{schema['pattern']}'"))
+    unmatched = _unmatched(value, schema["pattern"]) if schema.get("pattern") else ""
+    if unmatched:
+        found.append(invalid(field, value, f"{path} in body should match '{unmatched}'"))
     known = formats.TEXT.get(schema.get("format", ""))
     if known is not None and not known(value):
         detail = f"{path} in body must be of type {schema['format']}: {quote(value)}"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from netlab.api.cel.errors import CelError
@@ -65,13 +65,12 @@ def _contains(a: list[Any], b: list[Any]) -> bool:
 
 
 def _find(text: str, expression: str) -> str:
-    match = pattern(expression).search(text)
-    return match[0] if match else ""
+    return pattern(expression).find(text) or ""
 
 
 def _find_all(text: str, expression: str, limit: int = -1) -> list[str]:
-    found = [match[0] for match in pattern(expression).finditer(text)]
-    return found if limit < 0 else found[:limit]
+    found = pattern(expression).find_all(text)
+    return list(found if limit < 0 else islice(found, limit))
 
 
 def overloads() -> list[Overload]:

@@ -7,8 +7,7 @@ import operator
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from netlab.api.cel.errors import CelError
@@ -34,6 +33,9 @@ from netlab.api.cel.values import (
     whole_int,
     whole_uint,
 )
+
+if TYPE_CHECKING:
+    from netlab.api.goregexp import Regexp
 
 
 def _int(function: Callable[[int, int], int]) -> Callable[[int, int], int]:
@@ -205,17 +207,18 @@ def _conversions() -> list[Overload]:
 # -- texts, lists, maps ------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
-def pattern(text: str) -> re.Pattern[str]:
-    """A regular expression of Go as ours."""
+def pattern(text: str) -> Regexp:
+    """A regular expression of Go. Raises CelError."""
+    from netlab.api.goregexp import RegexpError, regexp
+
     try:
-        return re.compile(text.replace(r"\z", r"\Z"), re.ASCII)
-    except re.error as error:
-        raise CelError(f"error parsing regexp: {error}: `{text}`") from None
+        return regexp(text)
+    except RegexpError as error:
+        raise CelError(str(error)) from None
 
 
 def _matches(text: str, expression: str) -> bool:
-    return pattern(expression).search(text) is not None
+    return pattern(expression).matches(text)
 
 
 def _collections() -> list[Overload]:
