@@ -96,7 +96,7 @@ class HostedNode:
         )
         # a kubelet may not list all nodes: it looks at its own through the overlay's watch, which is there anyway
         self.nodes = Informer(self.overlay_client, NODES, timing=times)
-        lease_client = node_client(node.kubeconfig, self.network, times)
+        lease_client = node_client("kubelet", node.kubeconfig, self.network, times)
         self.registration = Registration(self.context, flannel_annotations(node, agent.overlay), heart, lease_client)
         self.overlay = Overlay(node, agent, self.network, times.overlay_resync, self._network_ready, faults)
         self.kubelet = Kubelet(self.context, self.nodes)
