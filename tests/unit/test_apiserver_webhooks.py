@@ -462,3 +462,75 @@ async def test_a_service_is_called_by_its_cluster_ip(tmp_path: Path) -> None:
         await api.ok("POST", "/api/v1/namespaces/default/services", service)
         _, _, message = await api.refused("POST", CMS, config_map("c"))
         assert message.endswith('no service port 8443 found for service "hook"')
+
+
+async def test_subresources_are_seen_in_their_own_form(tmp_path: Path) -> None:
+    """pods/binding, serviceaccounts/token, pods/eviction, deployments/scale and CONNECT."""
+
+    def decide(path: str, request: Obj) -> Obj:
+        return deny(f"no {request['subResource']}") if path == "/deny" else allow()
+
+    async with serving(tmp_path, decide) as (api, server):
+        seen = ("pods/binding", "pods/eviction", "pods/exec", "serviceaccounts/token")
+        rules = (
+            rule(seen, operations=("CREATE", "CONNECT")),
+            rule(("deployments/scale",), "apps", operations=("UPDATE",)),
+        )
+        await api.ok("POST", VALIDATING, configuration("Validating", hook(server, rules=rules)))
+        await api.ok("POST", PODS, pod("p"))
+        await api.ok("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+        selector, labels = {"matchLabels": {"a": "b"}}, {"labels": {"a": "b"}}
+        template = {"metadata": labels, "spec": pod("x")["spec"]}
+        deployments = "/apis/apps/v1/namespaces/default/deployments"
+        spec = {"selector": selector, "template": template, "replicas": 1}
+        await api.ok("POST", deployments, {"metadata": {"name": "d"}, "spec": spec})
+        binding = {"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "p"}, "target": {"name": "n1"}}
+        scale = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "d"}, "spec": {"replicas": 3}}
+        requests: list[tuple[str, str, Obj | None]] = [
+            ("POST", f"{PODS}/p/binding", binding),
+            ("POST", f"{ACCOUNTS}/default/token", {"spec": {"expirationSeconds": 600}}),
+            ("PUT", f"{deployments}/d/scale", scale),
+            ("POST", f"{PODS}/p/exec?command=ls", None),
+            ("POST", f"{PODS}/p/eviction", {"metadata": {"name": "p"}}),
+        ]
+        for method, url, body in requests:
+            if url.endswith("command=ls"):
+                await api.raw(method, url)
+            else:
+                await api.ok(method, url, body)
+        found = [(one["operation"], one["subResource"], one["object"]["kind"]) for one in server.requests()]
+        assert found == [
+            ("CREATE", "binding", "Binding"),
+            ("CREATE", "token", "TokenRequest"),
+            ("UPDATE", "scale", "Scale"),
+            ("CONNECT", "exec", "PodExecOptions"),
+            ("CREATE", "eviction", "Eviction"),
+        ]
+        scaled = server.requests()[2]
+        assert (scaled["oldObject"]["spec"]["replicas"], scaled["object"]["spec"]["replicas"]) == (1, 3)
+        assert scaled["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+        assert scaled["resource"]["resource"] == "deployments"
+
+        strict = hook(server, "/deny", rules=rules)
+        await api.ok("PATCH", f"{VALIDATING}/test", {"webhooks": [strict]}, headers=MERGE)
+        await api.ok("POST", PODS, pod("q"))
+        for method, url, body in requests:
+            code, _, message = await api.refused(method, url.replace("/p/", "/q/"), body and {**body, "metadata": {}})
+            assert (code, message.rpartition(" no ")[0]) == (
+                400, 'admission webhook "hook.example.com" denied the request:'
+            ), url  # fmt: skip
+        assert (await api.ok("GET", f"{deployments}/d"))["spec"]["replicas"] == 3
+
+
+async def test_a_scale_can_be_changed_by_a_webhook(tmp_path: Path) -> None:
+    most = {"op": "replace", "path": "/spec/replicas", "value": 2}
+    async with serving(tmp_path, lambda path, request: patched(most)) as (api, server):
+        limits = hook(server, rules=(rule(("replicasets/scale",), "apps", operations=("UPDATE",)),))
+        await api.ok("POST", MUTATING, configuration("Mutating", limits))
+        sets = "/apis/apps/v1/namespaces/default/replicasets"
+        template = {"metadata": {"labels": {"a": "b"}}, "spec": pod("x")["spec"]}
+        spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template, "replicas": 1}
+        await api.ok("POST", sets, {"metadata": {"name": "r"}, "spec": spec})
+        scaled = await api.ok("PATCH", f"{sets}/r/scale", {"spec": {"replicas": 50}}, headers=MERGE)
+        assert scaled["spec"]["replicas"] == 2
+        assert (await api.ok("GET", f"{sets}/r"))["spec"]["replicas"] == 2

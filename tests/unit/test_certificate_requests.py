@@ -119,7 +119,8 @@ async def test_signing_needs_a_right_on_the_signer(tmp_path: Path) -> None:
         await role(server, "signer", "signers", ["sign"], "example.com/own")
         await server.ok("PATCH", f"{URL}/a/status", failed, **JOE, **MERGE)
         # nobody approves by way of the status
-        sneaked = {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+        conditions = [*failed["status"]["conditions"], {"type": "Approved", "status": "True"}]
+        sneaked = {"status": {"conditions": conditions}}
         found = await server.ok("PATCH", f"{URL}/a/status", sneaked, **JOE, **MERGE)
         assert meta.condition(found, "Approved") is None
 
@@ -159,3 +160,72 @@ def request(age_hours: float, kind: str = "", decided_hours: float = 0, certific
 )
 def test_what_the_cleaner_takes(found: Obj, goes: bool) -> None:
     assert bool(outdated(found, NOW)) is goes
+
+
+async def test_what_a_request_must_be(tmp_path: Path) -> None:
+    async with harness(tmp_path) as server:
+
+        async def causes(**spec: Any) -> list[tuple[str, str]]:
+            body = asked("x", "joe", "dev", CLIENT)
+            body["spec"] = {key: value for key, value in {**body["spec"], **spec}.items() if value is not None}
+            code, found = await server.call("POST", f"{URL}?dryRun=All", body)
+            return [] if code == 201 else [(one["field"], one["message"]) for one in found["details"]["causes"]]
+
+        assert await causes() == []
+        assert await causes(expirationSeconds=600) == []
+        why = "Invalid value: 599: may not specify a duration less than 600 seconds (10 minutes)"
+        assert await causes(expirationSeconds=599) == [("spec.expirationSeconds", why)]
+        assert await causes(usages=[]) == [("spec.usages", "Required value: usages must be provided")]
+        found = await causes(usages=["client auth", "flying", "client auth"])
+        assert [field for field, _ in found] == ["spec.usages[1]", "spec.usages[2]"]
+        assert found[0][1].startswith(
+            'Unsupported value: "flying": supported values: "any", "cert sign", "client auth"'
+        )
+        assert found[1][1] == 'Duplicate value: "client auth"'
+        garbage = base64.b64encode(b"no").decode()
+        why = "Invalid value: []byte{0x6e, 0x6f}: PEM block type must be CERTIFICATE REQUEST"
+        assert await causes(request=garbage) == [("spec.request", why)]
+        rows = [
+            ("kubernetes.io/legacy-unknown", "the legacy signerName is not allowed via this API version"),
+            ("joe", "must be a fully qualified domain and path of the form 'example.com/signer-name'"),
+            ("joe/x", "should be a domain with at least two segments separated by dots"),
+            ("Ex.com/x", 'validating label "Ex": a lowercase RFC 1123 label must consist of'),
+            ("ex.com/X", 'validating label "X": a lowercase RFC 1123 subdomain must consist of'),
+        ]
+        for signer, why in rows:
+            ((field, message),) = await causes(signerName=signer)
+            assert field == "spec.signerName" and why in message, message
+
+
+async def test_what_an_update_may_change(tmp_path: Path) -> None:
+    async with harness(tmp_path) as server:
+        made = await server.ok("POST", URL, asked("x", "joe", "dev", "example.com/ours"))
+        changed = {**made, "spec": {**made["spec"], "signerName": "example.com/theirs"}}
+        assert (await server.ok("PUT", f"{URL}/x", changed))["spec"] == made["spec"]
+        approved = {"type": "Approved", "status": "True", "reason": "r", "message": "m"}
+
+        async def conditions(where: str, *given: Obj, **status: Any) -> tuple[int, Obj]:
+            now = await server.ok("GET", f"{URL}/x")
+            body = {**now, "status": {**(now.get("status") or {}), "conditions": list(given), **status}}
+            return await server.call("PUT", f"{URL}/x/{where}", body)
+
+        code, found = await conditions("approval", {**approved, "status": "False"})
+        assert code == 422 and 'Unsupported value: "False": supported values: "True"' in found["message"]
+        code, found = await conditions("approval", approved, {**approved, "type": "Denied"})
+        assert code == 422 and found["details"]["causes"][0]["field"] == "status.conditions[1].type"
+        assert "Approved and Denied conditions are mutually exclusive" in found["message"]
+        code, found = await conditions("approval", approved, approved)
+        assert code == 422 and 'status.conditions[1].type: Duplicate value: "Approved"' in found["message"]
+        assert (await conditions("approval", approved))[0] == 200
+        code, found = await conditions("approval")
+        assert code == 422
+        assert found["message"].endswith(
+            'status.conditions: Forbidden: updates may not remove a condition of type "Approved"'
+        )
+        certificate = base64.b64encode(server.api.pki.ca.cert).decode()
+        code, found = await conditions("status", approved, certificate=base64.b64encode(b"x").decode())
+        assert code == 422 and "must contain one or more CERTIFICATE PEM blocks" in found["message"]
+        assert (await conditions("status", approved, certificate=certificate))[0] == 200
+        other = base64.b64encode(server.api.pki.ca.cert * 2).decode()
+        code, found = await conditions("status", approved, certificate=other)
+        assert code == 422 and "updates may not modify existing certificate content" in found["message"]

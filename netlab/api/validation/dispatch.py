@@ -70,6 +70,7 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
         "admissionregistration.k8s.io/ValidatingAdmissionPolicyBinding",
     ),
     "definitions": ("apiextensions.k8s.io/CustomResourceDefinition",),
+    "certificates": ("certificates.k8s.io/CertificateSigningRequest",),
     "registration": ("apiregistration.k8s.io/APIService",),
 }
 """Which module of this package holds, in its table `RULES`, the rules of which `<group>/<kind>`."""

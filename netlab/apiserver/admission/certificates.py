@@ -91,11 +91,6 @@ def _approve(reader: Reader, attributes: Attributes) -> None:
     if not may(reader, attributes, "approve", signer):
         why = f"user not permitted to approve requests with signerName {errors.quote(signer)}"
         raise errors.forbidden(attributes.resource, attributes.name, why)
-    types = {one.get("type") for one in meta.get(found[0], "status", "conditions", default=[])}
-    if types >= set(_DECISIONS):
-        detail = "Approved and Denied conditions are mutually exclusive"
-        cause = errors.cause("FieldValueInvalid", "status.conditions", f'Invalid value: "Denied": {detail}')
-        raise errors.invalid(attributes.resource.kind, attributes.name, [cause], group=attributes.resource.group)
 
 
 def _sign(reader: Reader, attributes: Attributes) -> None:

@@ -5,6 +5,7 @@ second try is needed only where admission had to wait.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from netlab.api import defaults, errors, meta
 from netlab.api.resources import Resource
@@ -28,6 +29,15 @@ Wanted = Transform | Obj
 _TRIES = 5
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What admission sees of an object, where a subresource has a form of its own; `put` writes that form back."""
+
+    subresource: str
+    show: Callable[[Obj], Obj]
+    put: Callable[[Obj, Obj], None]
+
+
 async def change(api: Api, request: Request, resource: Resource, transform: Wanted, *, tracked: bool = True) -> Answer:
     """Answer with the changed object; 404 when there is none. Unless `tracked`, the transform sets managedFields."""
     item, stored = await changed_item(api, request, resource, transform, tracked=tracked)
@@ -44,6 +54,7 @@ async def changed_item(
     *,
     tracked: bool = True,
     through: str | None = None,
+    view: View | None = None,
 ) -> tuple[Item | Obj, Stored]:
     """The stored item, or in a dry run the object that would have been stored (in the stored version).
 
@@ -56,7 +67,8 @@ async def changed_item(
         if current is None:
             raise errors.not_found(resource, info.name)
         try:
-            return await _change_once(api, request, resource, stored, current, transform, through, tracked), stored
+            made = _change_once(api, request, resource, stored, current, transform, through, tracked, view)
+            return await made, stored
         except NotFound:
             raise errors.not_found(resource, info.name) from None
         except Conflict:
@@ -73,6 +85,7 @@ async def _change_once(
     transform: Wanted,
     through: str,
     tracked: bool,
+    view: View | None,
 ) -> Item | Obj:
     info, dry = request.info, dry_run(request)
     old = load(current, stored)
@@ -94,11 +107,11 @@ async def _change_once(
     attributes = Attributes(
         "UPDATE",
         stored.resource,
-        info.subresource,
+        info.subresource if view is None else view.subresource,
         meta.namespace(old),
         info.name,
-        new,
-        old,
+        new if view is None else view.show(new),
+        old if view is None else view.show(old),
         request.user,
         dry,
         request.warnings,
@@ -106,6 +119,9 @@ async def _change_once(
     api.admission.mutate(api, attributes)
     if api.dynamic.mutating:
         await api.dynamic.mutate(api, attributes, resource, request)
+    if view is not None and attributes.obj is not None:
+        view.put(new, attributes.obj)
+        attributes.obj = view.show(new)
     lifecycle.prepare_changed(new, old, stored.resource, info.subresource)
     undo = None
     if stored.collection == "services" and not info.subresource:

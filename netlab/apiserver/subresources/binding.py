@@ -5,6 +5,7 @@ from dataclasses import replace
 from netlab.api import errors, meta
 from netlab.api.resources import Resource, get
 from netlab.api.types import Obj
+from netlab.apiserver.admission import Attributes
 from netlab.apiserver.api import Api
 from netlab.apiserver.body import decode_of
 from netlab.apiserver.operations.options import dry_run
@@ -23,6 +24,15 @@ async def bind(api: Api, request: Request, resource: Resource) -> Answer:
         raise errors.bad_request("name in URL does not match name in Binding object")
     target = body.get("target") or {}
     _check(info.name, target)
+    if api.dynamic.mutating or api.dynamic.validating:
+        where = "" if resource.plural == "bindings" else "binding"
+        attributes = Attributes(
+            "CREATE", resource, where, info.namespace, info.name, body, None, request.user, dry_run(request)
+        )
+        attributes.warnings = request.warnings
+        await api.dynamic.both(api, attributes, resource, request)
+        target = body.get("target") or {}
+        _check(info.name, target)
     stored = api.stored(pods)
     current = api.store.latest(stored.key(info.namespace, info.name))
     if current is None:

@@ -14,7 +14,7 @@ from netlab.apiserver.body import decode_of
 from netlab.apiserver.conversion import convert
 from netlab.apiserver.extensions import scale as custom
 from netlab.apiserver.extensions.kinds import CustomResource
-from netlab.apiserver.operations.change import changed_item
+from netlab.apiserver.operations.change import View, changed_item
 from netlab.apiserver.operations.options import check_patch_options
 from netlab.apiserver.storage import load, load_for
 from netlab.apiserver.wire.message import Answer, Request, json_response
@@ -43,11 +43,7 @@ async def serve(api: Api, request: Request, resource: Resource) -> Answer:
             raise errors.conflict(resource, meta.name(current))
         if version and version != meta.resource_version(current):
             raise errors.conflict(resource, meta.name(current))
-        replicas = meta.get(new, "spec", "replicas", default=0)
-        if isinstance(resource, CustomResource):
-            custom.put_replicas(current, resource, replicas)
-        else:
-            current.setdefault("spec", {})["replicas"] = replicas
+        _put(current, new, resource)
         return current
 
     return await _changed(api, request, resource, rescale, tracked=True)
@@ -75,10 +71,20 @@ async def _changed(
 ) -> Answer:
     # for the strategy this is an update of the spec
     asked, request.info = request.info, replace(request.info, subresource="")
-    changed, stored = await changed_item(api, request, resource, transform, tracked=tracked, through="scale")
+    view = View("scale", partial(_shown, resource=resource), partial(_put, resource=resource))
+    changed, stored = await changed_item(api, request, resource, transform, tracked=tracked, through="scale", view=view)
     request.info = asked
     obj = load(changed, stored) if isinstance(changed, Item) else changed
     return json_response(_shown(convert(obj, stored.resource, resource), resource))
+
+
+def _put(obj: Obj, scale: Obj, resource: Resource) -> None:
+    """Write a Scale's replicas into its workload."""
+    replicas = meta.get(scale, "spec", "replicas", default=0)
+    if isinstance(resource, CustomResource):
+        custom.put_replicas(obj, resource, replicas)
+    else:
+        obj.setdefault("spec", {})["replicas"] = replicas
 
 
 def _shown(obj: Obj, resource: Resource) -> Obj:

@@ -22,6 +22,9 @@ async def create(api: Api, request: Request, resource: Resource) -> Answer:
     account = load(item, stored)
     attributes = Attributes("CREATE", resource, "token", info.namespace, info.name, body, None, request.user)
     api.admission.mutate(api, attributes)
+    if api.dynamic.mutating or api.dynamic.validating:
+        attributes.warnings = request.warnings
+        await api.dynamic.both(api, attributes, resource, request)
     api.admission.validate(api, attributes)
     spec = body.setdefault("spec", {})
     seconds = spec.get("expirationSeconds") or _HOUR
