@@ -52,6 +52,15 @@ NO_LINK_LOCAL = Sysctl("net.ipv6.conf.default.addr_gen_mode", "1", optional=True
 and router solicitations: noise in every capture, and the kernel's one lock for all network configuration."""
 
 
+def of_interface(state: NodeState, interface: str) -> NodeState:
+    """What of a machine's state goes with one of its interfaces, which itself is not part of it."""
+    return NodeState(
+        addresses=tuple(one for one in state.addresses if one.dev == interface),
+        routes=tuple(one for one in state.routes if interface in (one.dev, *(hop.dev for hop in one.hops))),
+        neighbours=tuple(one for one in state.neighbours if one.dev == interface),
+    )
+
+
 def _addresses(end: Attachment) -> Iterable[Address]:
     """Where there is IPv6, also the link-local address: a router asks for its neighbours from it (RFC 4861, 7.2.2)."""
     if end.address:

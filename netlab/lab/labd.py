@@ -41,9 +41,11 @@ FAULTS = "faults.json"
 ENDS_MAX = 4
 """So often may a component end while the lab starts: with PID 1's back-off that is a good second."""
 NO_SPACE = 64 << 10
+"""With so few bytes left a component cannot even log why it ended."""
 LINE = 16 << 20
 """The longest request: a trace's names every pod and Service."""
-"""With so few bytes left a component cannot even log why it ended."""
+AFTER_START = 2.0
+"""Seconds from a lab's readiness to what nobody waits for."""
 
 
 def main(name: str, state: str, runtime: str, upstream_timing: bool, began: float) -> None:
@@ -85,7 +87,19 @@ class Labd:
                 await self._fault_engine().resume()
             except Exception:
                 log.exception("faults are not held any more")
+        if self.progress.state == "ready":
+            await self._keep_cables()
         await asyncio.Event().wait()
+
+    async def _keep_cables(self) -> None:
+        """What an interface that goes down loses comes back with it. Nobody waits for this while a lab starts."""
+        await asyncio.sleep(AFTER_START)
+        from netlab.substrate import comeback
+
+        try:
+            await comeback.keep(self.topology)
+        except Exception:
+            log.exception("interfaces that go down are not looked after any more")
 
     # the start
 
