@@ -17,6 +17,7 @@ from netlab.api import meta
 from netlab.api import schema as schemas
 from netlab.api.errors import StatusError, apply_conflict, bad_request, cause, quote
 from netlab.api.managedfields import lastapplied, tries, typed
+from netlab.api.managedfields.creation import Creation, creation
 from netlab.api.managedfields.sets import EMPTY, FieldSet, Path, field, from_fields_v1, show, to_fields_v1, within
 from netlab.api.resources import Resource
 from netlab.api.schema import Schema
@@ -96,7 +97,8 @@ def encode(managers: Managers) -> list[Obj]:
     written = []
     for key, entry in managers.items():
         trie = to_fields_v1(entry.fields) if entry.trie is None else entry.trie
-        written.append(_entry(key, entry.api_version, entry.time, trie))
+        made = _entry(key.manager, key.subresource, entry.api_version, entry.time, trie, operation=key.operation)
+        written.append(made)
     return sorted(written, key=_order)
 
 
@@ -145,13 +147,13 @@ def update(
     if given is not None and given in ([], [{}]):
         return  # the client clears all ownership
     try:
-        entries = _entries(given, live)
-        before = _zero(resource) if live is None else live
-        ignored = _reset_names(resource, subresource)
-        if live is None and resource.plural == "pods" and "spec" in new and before.get("spec") == _POD_SPEC_ZERO:
-            taken, removed = _created(shape, before, new, ignored)
-        else:
-            taken, removed = _changes(shape, before, _converted(new, resource), ignored)
+        if live is None and not given:
+            taken = _creation(shape, resource, subresource)(_converted(new, resource))
+            if taken:
+                metadata["managedFields"] = [_entry(manager, subresource, resource.api_version, now, taken)]
+            return
+        entries, before = _entries(given, live), _zero(resource) if live is None else live
+        taken, removed = _changes(shape, before, _converted(new, resource), _reset_names(resource, subresource))
     except (ValueError, TypeError):
         _put(new, (live or {}).get("metadata", {}).get("managedFields"))
         return
@@ -175,23 +177,20 @@ def _changes(shape: Schema, before: Obj, new: Obj, ignored: frozenset[str]) -> t
     return tries.fields(shape, _ownable(before, ignored), _ownable(new, ignored))
 
 
-def _created(shape: Schema, before: Obj, new: Obj, ignored: frozenset[str]) -> tuple[Obj | None, Obj | None]:
-    """As `_changes`, where `new` is created with a spec as many others have it: that of a pod of a workload."""
-    old, made = _ownable(before, ignored), _ownable(new, ignored)
-    text = orjson.dumps(made.pop("spec"))
-    old.pop("spec", None)
-    taken, gone = tries.fields(shape, old, made)
-    more, less = _created_spec(shape, text)
-    if more is not None:
-        taken = {**(taken or {}), "f:spec": more}
-        taken = {key: taken[key] for key in sorted(taken)}
-    return taken, {**(gone or {}), "f:spec": less} if less is not None else gone
+@lru_cache(maxsize=512)
+def _creation(shape: Schema, resource: Resource, subresource: str) -> Creation:
+    """What whoever creates an object of this kind owns of it."""
+    zero = _zero(resource)
+    own = {"metadata": creation(shape.properties["metadata"], {}, _SYSTEM_METADATA)}
+    if resource.plural == "pods" and zero.get("spec") == _POD_SPEC_ZERO:
+        own["spec"] = lambda spec: _created_spec(shape, orjson.dumps(spec))
+    return creation(shape, zero, _reset_names(resource, subresource), own)
 
 
 @lru_cache(maxsize=64)
-def _created_spec(shape: Schema, text: bytes) -> tuple[Obj | None, Obj | None]:
-    """What is new in a spec, and what of Go's empty one it lacks."""
-    return tries.changes(shape.field("spec"), _POD_SPEC_ZERO, orjson.loads(text))
+def _created_spec(shape: Schema, text: bytes) -> Obj | None:
+    """What is new in a pod's spec; many have the same: those of a workload."""
+    return tries.changes(shape.field("spec"), _POD_SPEC_ZERO, orjson.loads(text))[0]
 
 
 def _ownable(obj: Obj, ignored: frozenset[str]) -> Obj:
@@ -248,16 +247,16 @@ def _taken(entries: list[Obj], key: Key, taken: Obj, now: str) -> list[Obj]:
                 taken = tries.plus(entry["fieldsV1"], taken)
         else:
             others.append(entry)
-    return [*others, _entry(key, key.api_version, now, taken)]
+    return [*others, _entry(key.manager, key.subresource, key.api_version, now, taken)]
 
 
-def _entry(key: Key, api_version: str, time: str, trie: Obj) -> Obj:
-    one: Obj = {"manager": key.manager, "operation": key.operation, "apiVersion": api_version}
+def _entry(manager: str, subresource: str, api_version: str, time: str, trie: Obj, *, operation: str = "Update") -> Obj:
+    one: Obj = {"manager": manager, "operation": operation, "apiVersion": api_version}
     if time:
         one["time"] = time
-    one |= {"fieldsType": "FieldsV1", "fieldsV1": trie}
-    if key.subresource:
-        one["subresource"] = key.subresource
+    one["fieldsType"], one["fieldsV1"] = "FieldsV1", trie
+    if subresource:
+        one["subresource"] = subresource
     return one
 
 

@@ -10,13 +10,14 @@ changed, since stored objects and their copies share them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from netlab.api.managedfields.typed import Repeated, is_list, is_map, items
 from netlab.api.schema import Schema
 from netlab.api.types import Obj
 
 Trie = Obj
+P = TypeVar("P")
 _OWN = "."
 _LEAF: Trie = {}
 """Shared by all, as tries are."""
@@ -26,14 +27,14 @@ def every(schema: Schema | None, value: Any) -> Trie:
     """The trie of a value that is new (or gone) as a whole."""
     if not value or schema is None:
         return {}
-    walk = _walk(schema)
+    walk = walk_of(schema)
     return walk(value) if walk is not None else {}
 
 
 Walk = Callable[[Any], Trie]
 
 
-def _walk(schema: Schema) -> Walk | None:
+def walk_of(schema: Schema) -> Walk | None:
     """The function that makes the trie of a value of this schema, made once; None where it is owned as one."""
     kept: dict[str, Any] = schema.__dict__
     if "_walk" not in kept:
@@ -48,33 +49,52 @@ def _walk(schema: Schema) -> Walk | None:
 
 
 def _fields_walk(schema: Schema) -> Walk:
-    known: dict[str, tuple[str, Schema | None]] = {}
-    fixed = bool(schema.properties)
-    if not fixed and schema.additional is not None and _walk(schema.additional) is None:
-        return _leaves
+    plans: dict[tuple[str, ...], _Plan] = {}
 
     def walk(value: Any) -> Trie:
         if type(value) is not dict and not isinstance(value, dict):
             return {}
-        made: Trie = {_OWN: {}}
-        for key in sorted(value):
-            named = known.get(key)
-            if named is None:
-                named = (f"f:{key}", schema.field(key))
-                if fixed:
-                    known[key] = named
-            name, inner = named
-            made[name] = every(inner, value[key])
+        keys = tuple(value)
+        plan = plans.get(keys)
+        if plan is None:
+            plan = remember(plans, keys, _plan(schema, keys))
+        whole, deep = plan
+        if not deep:
+            return whole
+        made = dict(whole)
+        for key, name, inner in deep:
+            one = value[key]
+            if one:
+                made[name] = inner(one)
         return made
 
     return walk
 
 
-def _leaves(value: Any) -> Trie:
-    """Of a map whose values are owned as one: labels, the data of a ConfigMap."""
-    if not isinstance(value, dict):
-        return {}
-    return {_OWN: {}} | {f"f:{key}": _LEAF for key in sorted(value)}
+_Plan = tuple[Trie, tuple[tuple[str, str, Walk], ...]]
+"""Of objects with certain keys: the trie as it is if no field has fields of its own, and the fields that may have."""
+_PLANS, _KEYS = 256, 64
+
+
+def remember(plans: dict[tuple[str, ...], P], keys: tuple[str, ...], plan: P) -> P:
+    """Keep a plan for the next object with these keys: most objects of a kind have the same few sets of them."""
+    if len(keys) <= _KEYS:
+        if len(plans) >= _PLANS:
+            plans.clear()
+        plans[keys] = plan
+    return plan
+
+
+def _plan(schema: Schema, keys: tuple[str, ...]) -> _Plan:
+    whole: Trie = {_OWN: _LEAF}
+    deep = []
+    for key in sorted(keys):
+        whole[f"f:{key}"] = _LEAF
+        inner = schema.field(key)
+        walk = walk_of(inner) if inner is not None else None
+        if walk is not None:
+            deep.append((key, f"f:{key}", walk))
+    return whole, tuple(deep)
 
 
 def _items_walk(schema: Schema) -> Walk:
