@@ -26,7 +26,7 @@ import orjson
 import uvloop
 
 TOKEN = "bench"
-CONNECTIONS = 16
+CONNECTIONS = int(os.environ.get("W", "16"))
 CORE = min(os.sched_getaffinity(0))
 """Where the servers run; of use before the load generator is sent elsewhere."""
 PODS = "/api/v1/namespaces/default/pods"
