@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -9,17 +10,29 @@ def _key(item: Any, merge_key: str) -> Any:
     return item.get(merge_key) if merge_key and isinstance(item, dict) else item
 
 
-def _index(items: list[Any], item: Any, merge_key: str) -> int:
-    wanted = _key(item, merge_key)
-    return next((i for i, one in enumerate(items) if _key(one, merge_key) == wanted), -1)
+def _places(items: list[Any], merge_key: str) -> Callable[[Any], int]:
+    """Where an item's like is first found in a list; -1 where it is not."""
+    keys = [_key(one, merge_key) for one in items]
+    try:
+        places = {key: place for place, key in reversed(list(enumerate(keys)))}
+    except TypeError:  # objects and lists are compared one by one
+        return lambda item: next((place for place, key in enumerate(keys) if key == _key(item, merge_key)), -1)
+
+    def place(item: Any) -> int:
+        key = _key(item, merge_key)
+        # what is there can all be hashed: an object or a list is not among it
+        return -1 if isinstance(key, dict | list) else places.get(key, -1)
+
+    return place
 
 
 def partition(items: list[Any], listed: list[Any], merge_key: str) -> tuple[list[Any], list[Any]]:
     """(items that `listed` names, the others)."""
+    place = _places(listed, merge_key)
     named: list[Any] = []
     others: list[Any] = []
     for item in items:
-        (named if _index(listed, item, merge_key) >= 0 else others).append(item)
+        (named if place(item) >= 0 else others).append(item)
     return named, others
 
 
@@ -27,14 +40,15 @@ def merge_orders(
     named: list[Any], others: list[Any], patch_order: list[Any], server_order: list[Any], merge_key: str
 ) -> list[Any]:
     """One list: `named` in the patch's order, `others` in the server's; among each other as the server had them."""
-    named = sorted(named, key=lambda item: _index(patch_order, item, merge_key))
-    others = sorted(others, key=lambda item: _index(server_order, item, merge_key))
+    of_server = _places(server_order, merge_key)
+    named = sorted(named, key=_places(patch_order, merge_key))
+    if not others:
+        return named
+    others = sorted(others, key=of_server)
     merged: list[Any] = []
     left = right = 0
     while left < len(others) and right < len(named):
-        here = _index(server_order, others[left], merge_key)
-        there = _index(server_order, named[right], merge_key)
-        if 0 <= here < there:
+        if 0 <= of_server(others[left]) < of_server(named[right]):
             merged.append(others[left])
             left += 1
         else:

@@ -134,7 +134,7 @@ def _ordered_lists(original: Obj, patch: Obj, schema: Schema | None) -> None:
         elif patched is None:
             merged = present
         else:
-            merged = _merge_field(clone(present), patched, child)
+            merged = _merge_field(list(present), patched, child)
         patch.pop(key, None)
         named, others = partition(merged, order, merge_key)
         original[key] = merge_orders(named, others, order, present or [], merge_key)
@@ -192,7 +192,7 @@ def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[A
         if index is None:
             original.append(_clean(item))
         else:
-            original[index] = _merge_map(original[index], clone(item), schema.items)
+            original[index] = _merge_map(original[index], item, schema.items)
     named, others = partition(original, patch, merge_key)
     return merge_orders(named, others, patch, before, merge_key)
 

@@ -8,6 +8,7 @@ Source followed: pkg/serviceaccount (claims.go, jwt.go).
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from netlab.api import meta
@@ -39,8 +40,17 @@ class ServiceAccountTokens:
     """Signs and recognises tokens with the cluster's service account key (PEM, P-256)."""
 
     def __init__(self, key: bytes, public: bytes, issuer: str, clock: Callable[[], float] = time.time) -> None:
-        self._key, self._public, self.issuer, self._clock = key, public, issuer, clock
+        self._pem, self._public_pem, self.issuer, self._clock = key, public, issuer, clock
         self._verified: dict[str, Claims] = {}
+
+    @cached_property
+    def _key(self) -> Any:
+        """Read once: reading it takes longer than signing."""
+        return _read(self._pem)
+
+    @cached_property
+    def _public(self) -> Any:
+        return _read(self._public_pem)
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -106,6 +116,12 @@ class ServiceAccountTokens:
             self._verified.clear()
         self._verified[token] = claims
         return claims
+
+
+def _read(pem: bytes) -> Any:
+    import jwt
+
+    return jwt.get_algorithm_by_name("ES256").prepare_key(pem)
 
 
 def _alive(private: Obj, reader: Reader, now: float) -> bool:
