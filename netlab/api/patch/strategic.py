@@ -16,7 +16,7 @@ from typing import Any
 from netlab.api.errors import StatusError, bad_request, status
 from netlab.api.patch.order import merge_orders, partition
 from netlab.api.schema import Schema
-from netlab.api.types import Obj, clone
+from netlab.api.types import Obj
 
 PATCH = "$patch"
 RETAIN_KEYS = "$retainKeys"
@@ -33,20 +33,7 @@ def apply(schema: Schema, current: Obj, patch: Obj) -> Obj:
 
     What the patch does not reach is not copied: both objects hold it.
     """
-    return _merge_map(_copied(current, patch), clone(patch), schema)
-
-
-def _copied(current: Obj, patch: Obj) -> Obj:
-    """A copy of `current`, as deep as `patch` reaches."""
-    copied = dict(current)
-    for key, value in patch.items():
-        name = key.partition("/")[2] if key.startswith((SET_ORDER, DELETE_FROM)) else key
-        present = copied.get(name)
-        if isinstance(present, dict) and isinstance(value, dict):
-            copied[name] = _copied(present, value)
-        elif isinstance(present, dict | list):
-            copied[name] = clone(present)
-    return copied
+    return _merge_map(current, patch, schema)
 
 
 def _unprocessable(message: str) -> StatusError:
@@ -54,6 +41,8 @@ def _unprocessable(message: str) -> StatusError:
 
 
 def _merge_map(original: Obj, patch: Obj, schema: Schema | None) -> Obj:
+    """A new object; what is in `patch` is not in it, but copies of that."""
+    original, patch = dict(original), dict(patch)
     if PATCH in patch:
         return _directive(patch)
     _retain_keys(original, patch)
@@ -134,7 +123,7 @@ def _ordered_lists(original: Obj, patch: Obj, schema: Schema | None) -> None:
         elif patched is None:
             merged = present
         else:
-            merged = _merge_field(list(present), patched, child)
+            merged = _merge_field(present, patched, child)
         patch.pop(key, None)
         named, others = partition(merged, order, merge_key)
         original[key] = merge_orders(named, others, order, present or [], merge_key)
@@ -177,28 +166,26 @@ def _merge_field(original: list[Any], patch: list[Any], schema: Schema | None) -
 def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[Any]:
     if not original and not patch:
         return original
-    before = list(original)
     if not any(isinstance(item, dict) for item in (*original, *patch)):
         merged = _unique([*original, *patch])
         named, others = partition(merged, patch, "")
-        return merge_orders(named, others, patch, before, "")
+        return merge_orders(named, others, patch, original, "")
     merge_key = schema.merge_key
     if not merge_key:
         raise _unprocessable(f"cannot merge lists without merge key for {schema.name or 'list'}")
-    original, patch = _special_items(original, patch, merge_key)
+    merged, patch = _special_items(original, patch, merge_key)
     for item in patch:
-        value = _identity(item, merge_key)
-        index = _find(original, merge_key, value)
+        index = _find(merged, merge_key, _identity(item, merge_key))
         if index is None:
-            original.append(_clean(item))
+            merged.append(_clean(item))
         else:
-            original[index] = _merge_map(original[index], item, schema.items)
-    named, others = partition(original, patch, merge_key)
-    return merge_orders(named, others, patch, before, merge_key)
+            merged[index] = _merge_map(merged[index], item, schema.items)
+    named, others = partition(merged, patch, merge_key)
+    return merge_orders(named, others, patch, original, merge_key)
 
 
 def _special_items(original: list[Any], patch: list[Any], merge_key: str) -> tuple[list[Any], list[Any]]:
-    """Obey the items that are directives for the list; what is left to merge."""
+    """Obey the items that are directives for the list; what is left to merge, as new lists."""
     plain: list[Any] = []
     replace = False
     for item in patch:
@@ -216,7 +203,7 @@ def _special_items(original: list[Any], patch: list[Any], merge_key: str) -> tup
             raise _unprocessable("merging lists cannot yet be specified in the patch")
         else:
             raise _unprocessable(f"unknown patch type {directive} in map: {item}")
-    return ([] if replace else original), plain
+    return ([] if replace else list(original)), plain
 
 
 def _find(items: list[Any], merge_key: str, value: Any) -> int | None:
