@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from netlab.api import quantity
 from netlab.api.types import Obj
 
@@ -12,8 +10,8 @@ _COMPUTE = ("cpu", "memory")
 
 def qos_class(spec: Obj) -> str:
     """BestEffort, Burstable or Guaranteed, by what containers and init containers ask for."""
-    requests: dict[str, Fraction] = {}
-    limits: dict[str, Fraction] = {}
+    requests: dict[str, int] = {}
+    limits: dict[str, int] = {}
     guaranteed = True
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         if not container.get("resources"):
@@ -30,13 +28,13 @@ def qos_class(spec: Obj) -> str:
     return "Burstable"
 
 
-def _add(total: dict[str, Fraction], given: Obj | None) -> set[str]:
+def _add(total: dict[str, int], given: Obj | None) -> set[str]:
     found: set[str] = set()
     for name in _COMPUTE:
         if not given or name not in given:
             continue
-        value = quantity.parse(given[name])
+        value = quantity.nanos(given[name])
         if value > 0:
             found.add(name)
-            total[name] = total.get(name, Fraction(0)) + value
+            total[name] = total.get(name, 0) + value
     return found

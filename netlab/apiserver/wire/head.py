@@ -1,8 +1,8 @@
 """PURE. The head of an ordinary request, read at once: what clients send a thousand times a second.
 
 Anything out of the ordinary (another version, a body without a length, an upgrade, a repeated or folded header, a byte
-that is no printable ASCII) is not judged here: `plain_head` answers None, and aiohttp's parser says what it is. Lines
-are remembered, since a client sends the same ones with every request.
+that is no printable ASCII) is not judged here: `plain_head` answers None, and aiohttp's parser says what it is. What
+was read is remembered by its text, since a client sends the same lines with every request.
 """
 
 import re
@@ -38,14 +38,34 @@ class Head(NamedTuple):
 def plain_head(data: bytes) -> Head | None:
     """The head that `data` begins with; None where it is not whole or not ordinary."""
     end = data.find(b"\r\n\r\n", 0, _LARGEST)
+    first = data.find(b"\r\n", 0, end + 2)
     if end < 0:
         return None
-    first, *lines = data[:end].split(b"\r\n")
-    asked = _REQUEST.fullmatch(first)
-    if asked is None:
+    asked = _asked(data[:first]) if first <= _REMEMBERED else _read_asked(data[:first])
+    rest = data[first + 2 : end]
+    fields = _fields(rest) if len(rest) <= _REMEMBERED else _read_fields(rest)
+    if asked is None or fields is None:
         return None
+    method, path, query, raw_query = asked
+    headers, length = fields
+    if method == "GET" and length:
+        return None
+    return Head(method, path, query, raw_query, headers, end + 4, length)
+
+
+def _read_asked(line: bytes) -> tuple[str, str, Mapping[str, str], str] | None:
+    """Method, path, query and the query's text."""
+    found = _REQUEST.fullmatch(line)
+    if found is None:
+        return None
+    method, target = found[1].decode(), found[2].decode()
+    return (method, target, _NO_QUERY, "") if "?" not in target and "%" not in target else (method, *_parts(target))
+
+
+def _read_fields(block: bytes) -> tuple[Mapping[str, str], int] | None:
+    """The headers, and the body's length."""
     headers: dict[str, str] = {}
-    for line in lines:
+    for line in block.split(b"\r\n"):
         field = _field(line) if len(line) <= _REMEMBERED else _read_field(line)
         if field is None:
             return None
@@ -55,12 +75,10 @@ def plain_head(data: bytes) -> Head | None:
                 return None
             value = f"{headers[name]}\n{value}"
         headers[name] = value
-    method, target = asked[1].decode(), asked[2].decode()
     length = headers.get("content-length", "0")
-    if "host" not in headers or not length.isdecimal() or len(length) > 9 or (method == "GET" and length != "0"):
+    if "host" not in headers or not length.isdecimal() or len(length) > 9:
         return None
-    path, query, raw_query = (target, _NO_QUERY, "") if "?" not in target and "%" not in target else _parts(target)
-    return Head(method, path, query, raw_query, headers, end + 4, int(length))
+    return headers, int(length)
 
 
 def _read_field(line: bytes) -> tuple[str, str] | None:
@@ -74,10 +92,6 @@ def _read_field(line: bytes) -> tuple[str, str] | None:
     return name, value
 
 
-_field = lru_cache(maxsize=2048)(_read_field)
-
-
-@lru_cache(maxsize=2048)
 def _parts(target: str) -> tuple[str, Mapping[str, str], str]:
     """Path, query and the query's text, as aiohttp reads them."""
     path, _, query = target.partition("?")
@@ -87,5 +101,9 @@ def _parts(target: str) -> tuple[str, Mapping[str, str], str]:
         first.setdefault(name, value)
     return url.path, first, url.raw_query_string
 
+
+_field = lru_cache(maxsize=2048)(_read_field)
+_fields = lru_cache(maxsize=512)(_read_fields)
+_asked = lru_cache(maxsize=1024)(_read_asked)
 
 __all__ = ["Head", "plain_head"]
