@@ -38,7 +38,6 @@ async def patch(api: Api, request: Request, resource: Resource) -> Answer:
 def _decoded(result: Obj, current: Obj, resource: Resource, strictness: FieldValidation) -> tuple[Obj, list[str]]:
     """As `decode`; the parts that the patch left alone are as they were decoded when they were written."""
     same = {key: part for key, part in result.items() if part is current.get(key) and isinstance(part, dict | list)}
-    same.pop("metadata", None)
     if resource.custom or not same:
         return decode(result, resource, strictness)
     changed = {key: part for key, part in result.items() if key not in same}
