@@ -93,9 +93,10 @@ def trace_command(
     """Where a packet goes from SRC to DST, hop by hop, and what happens to it there and why.
 
     SRC and DST are pods ([NAMESPACE/]NAME), machines of the topology, `outside`, addresses, and for DST
-    svc/[NAMESPACE/]NAME or a DNS name, which is looked up first. A real packet is sent and seen at every interface and
-    rule; the same way is computed from the tables of every machine, and the two are compared. Exit status 0: it
-    arrives, and as computed; 1: it does not, or not as computed.
+    svc/[NAMESPACE/]NAME or a DNS name, which is looked up first. A pod goes before a machine of the same name;
+    pod/NAME, node/NAME and host/NAME say which. A real packet is sent and seen at every interface and rule; the same
+    way is computed from the tables of every machine, and the two are compared. Exit status 0: it arrives, and as
+    computed; 1: it does not, or not as computed.
     """
     from netlab.lab.tracing import Asked, trace
 

@@ -25,6 +25,8 @@ SERVICE_LABEL = "kubernetes.io/service-name"
 DNS_PORT = 53
 PATIENCE = 90.0
 """Seconds that a trace may take besides the waiting that was asked for."""
+MACHINES = ("node", "host", "router")
+"""Prefixes of machines. Without one, a pod goes before a machine of the same name."""
 SERVICE_PREFIXES = ("svc/", "service/", "services/")
 
 
@@ -134,10 +136,13 @@ class Scene:
         """The place meant by SRC. LabError with what there is, where none is."""
         if words == OUTSIDE:
             return self.outside
-        name = words.removeprefix("pod/").removeprefix("node/").removeprefix("host/")
-        if name in self.machines and not words.startswith("pod/"):
-            return name
+        prefix, _, rest = words.partition("/")
+        if prefix in MACHINES and rest in self.machines:
+            return rest
+        name = rest if prefix == "pod" and rest else words
         pod = name if "/" in name else f"default/{name}"
+        if words in self.machines and pod not in self.pods:
+            return words
         if pod in self.netns:
             found = self.netns[pod]
             return found if found in self.machines else pod
@@ -242,12 +247,15 @@ def target(scene: Scene, asked: Asked, source: str) -> Target:
     namespace = source.partition("/")[0] if "/" in source else "default"
     service = scene.service_by_dns(host, namespace)
     if not (asked.http and service):  # a URL's name is what a program would look up
-        name = host.removeprefix("node/").removeprefix("host/")
-        if name in scene.machines and not host.startswith("pod/"):
-            return _plain(scene.address(name, asked.ipv6), port, asked)
+        prefix, _, rest = host.partition("/")
+        if prefix in MACHINES and rest in scene.machines:
+            return _plain(scene.address(rest, asked.ipv6), port, asked)
         pod = host.removeprefix("pod/")
-        if (pod if "/" in pod else f"default/{pod}") in scene.pods:
-            return _to_pod(scene.pods[pod if "/" in pod else f"default/{pod}"], port, asked)
+        pod = pod if "/" in pod else f"default/{pod}"
+        if pod in scene.pods:
+            return _to_pod(scene.pods[pod], port, asked)
+        if host in scene.machines:
+            return _plain(scene.address(host, asked.ipv6), port, asked)
     if "/" in host or (service is None and "." not in host):
         scene.source(host)  # says what there is
     if "/" not in source and source not in [node.name for node in scene.topology.nodes]:

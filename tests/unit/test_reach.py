@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -96,6 +97,10 @@ def test_who_asks() -> None:
         assert [(t.ip, t.port) for t in asked] == [("10.96.1.1", 80)]
     _, asked = plan.choose(WORLD, "tcp", (), "node1", "203.0.113.7:443")
     assert [(t.ip, t.port, t.listens) for t in asked] == [("203.0.113.7", 443, True)]
+    both = replace(WORLD, pods=(*WORLD.pods, pod("client", "10.244.1.4")))
+    for name, meant in (("client", "default/client"), ("pod/client", "default/client"), ("host/client", "client")):
+        asking, asked = plan.choose(both, "icmp", (), name, "node/node1")
+        assert ([source.name for source in asking], [t.name for t in asked]) == ([meant], ["node1"])
     for source, target in (("nobody", None), ("web", "nobody")):
         with pytest.raises(plan.Unknown, match="nobody"):
             plan.choose(WORLD, "icmp", ("pods",), source, target)

@@ -211,16 +211,27 @@ def choose(
 
 
 def _named(name: str, known: Mapping[str, Source]) -> Source:
-    for wanted in (name, name.removeprefix("pod/"), f"default/{name.removeprefix('pod/')}"):
+    for wanted in _meant(name):
         if wanted in known:
             return known[wanted]
     raise Unknown(name, list(known))
 
 
+def _meant(name: str) -> tuple[str, ...]:
+    """What a name may be, in order: a pod goes before a machine of the same name; pod/, node/ and host/ say which."""
+    prefix, _, rest = name.partition("/")
+    if prefix in ("node", "host", "router") and rest:
+        return (rest,)
+    if prefix == "pod" and rest:
+        return (rest if "/" in rest else f"default/{rest}",)
+    return (f"default/{name}", name)
+
+
 def _target(world: World, proto: Proto, name: str) -> list[Target]:
     every = targets(world, proto, GROUPS)
-    bare = name.removeprefix("pod/")
-    wanted = {name, bare, f"default/{bare}", f"svc/default/{name.removeprefix('svc/')}"}
+    wanted = {*_meant(name)}
+    if not name.startswith(("pod/", "node/", "host/", "router/")):
+        wanted.add(f"svc/default/{name.removeprefix('svc/')}")
     found = [one for one in every if one.name in wanted or one.name.split(" (")[0] in wanted]
     found = found or [one for one in every if one.name.rpartition(":")[0] in wanted]
     if found:
