@@ -22,6 +22,7 @@ from netlab.client.kinds import NODES
 from netlab.client.transport import TransportError
 from netlab.node.config import NodeConfig
 from netlab.node.heartbeat import HeartThread, NodeLease
+from netlab.node.kubelet.admission import is_extended
 from netlab.node.kubelet.clock import rfc3339
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.records import version
@@ -129,9 +130,15 @@ def conditions(ready: bool, network: bool, old: Mapping[str, Obj], now: str) -> 
     return result
 
 
-def node_status(config: NodeConfig, images: Sequence[Image]) -> Obj:
-    """status without conditions."""
-    resources = {"hugepages-1Gi": "0", "hugepages-2Mi": "0", **config.resources()}
+def extended(resources: Mapping[str, str] | None) -> dict[str, str]:
+    """Those that are no resources of Kubernetes' own (`v1helper.IsExtendedResourceName`): others advertise them."""
+    return {name: amount for name, amount in (resources or {}).items() if is_extended(name)}
+
+
+def node_status(config: NodeConfig, images: Sequence[Image], old: Obj | None = None) -> Obj:
+    """status without conditions. What others put into `old`'s capacity stays, and is allocatable (`MachineInfo`)."""
+    others = extended((old or {}).get("capacity"))
+    resources = {"hugepages-1Gi": "0", "hugepages-2Mi": "0", **config.resources(), **others}
     return {
         "addresses": [
             *({"type": "InternalIP", "address": ip} for ip in config.ips),
@@ -225,9 +232,14 @@ class Registration:
 
     def seen(self, node: Obj) -> None:
         """A Node as the API has it now: when somebody (the node-lifecycle controller, after an outage) wrote other
-        conditions to ours than we would, they are reported anew at once instead of with the next full report."""
+        conditions to ours than we would, or advertised a resource, that is reported at once instead of with the next
+        full report."""
         if node["metadata"]["name"] != self.context.name or self.node is None or version(node) <= version(self.node):
             return
+        status = node.get("status", {})
+        if extended(status.get("capacity")) != extended(status.get("allocatable")):
+            self.node = node
+            self._changed.set()
         ready = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions") or ()}
         ours = {c["type"]: c["status"] for c in self.node.get("status", {}).get("conditions") or ()}
         if any(ready.get(kind) != status for kind, status in ours.items()):
@@ -277,9 +289,12 @@ class Registration:
         now = rfc3339(context.clock())
         changes: Obj = {"conditions": conditions(self._network, self._network, existing, now)}
         images = context.runtime.images.list()
-        for key, value in node_status(context.config, images).items():
+        for key, value in node_status(context.config, images, old).items():
             if old.get(key) != value:
                 changes[key] = value
+        if "allocatable" in changes:
+            gone = extended(old.get("allocatable")).keys() - changes["allocatable"].keys()
+            changes["allocatable"] = {**changes["allocatable"], **dict.fromkeys(gone)}
         if "addresses" in changes and old.get("addresses"):
             changes["addresses"] = [{"$patch": "replace"}, *changes["addresses"]]
         self.node = await context.client.patch_status(NODES, context.name, {"status": changes})

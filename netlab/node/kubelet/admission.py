@@ -94,6 +94,11 @@ def _taints(spec: Obj, node: Obj) -> bool:
     )
 
 
+def is_extended(name: str) -> bool:
+    """`v1helper.IsExtendedResourceName`."""
+    return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")
+
+
 class Admission:
     """The pods that one node has accepted and that have not ended, with their sums kept."""
 
@@ -120,7 +125,7 @@ class Admission:
 
     def admit(self, pod: Obj, node: Obj | None) -> Rejection | None:
         """None, and the pod is counted in; or why not. `node` is the Node object if known."""
-        rejection = self._resources(pod)
+        rejection = self._resources(pod, node)
         if rejection is None and node is not None and not _affinity(pod["spec"], node):
             rejection = _predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
         if rejection is None and not self._ports_free(pod):
@@ -133,12 +138,17 @@ class Admission:
             self.add(pod)
         return rejection
 
-    def _resources(self, pod: Obj) -> Rejection | None:
+    def _resources(self, pod: Obj, node: Obj | None) -> Rejection | None:
         limit = int(self._capacity.get("pods", Fraction(110)))
         if len(self._pods) + 1 > limit:
             return _insufficient("pods", 1, len(self._pods), limit)
+        advertised = (node or {}).get("status", {}).get("allocatable") or {}
         for name, amount in pod_requests(pod["spec"]).items():
             used, capacity = self._used.get(name, Fraction(0)), self._capacity.get(name, Fraction(0))
+            if is_extended(name):
+                if name not in advertised:
+                    continue  # `removeMissingExtendedResources`: of the cluster, not of the node
+                capacity = quantity(advertised[name])
             if amount and amount + used > capacity:
                 return _insufficient(name, _units(name, amount), _units(name, used), _units(name, capacity))
         return None
