@@ -12,4 +12,4 @@ spec:
     - {name: first, image: "registry.k8s.io/e2e-test-images/agnhost:2.53", args: [netexec, --http-port=80]}
     - {name: second, image: "registry.k8s.io/e2e-test-images/agnhost:2.53", args: [netexec, --http-port=80]}
 YAML
-kubectl exec two -c web -- kill 1
+kubectl exec two -c web -- kill 1 || true # the container may end before the answer is there

@@ -6,7 +6,7 @@ outer=$(kubectl get node node2 -o 'jsonpath={.status.addresses[0].address}')
 vtep=$(klab exec node2 -- cat /sys/class/net/flannel.1/address)
 klab exec node1 -- bridge fdb del "$vtep" dev flannel.1 dst "$outer"
 kubectl exec here -- timeout 2 wget -qO- "http://$there/" || echo "no answer, as expected"
-klab exec node1 -- bridge fdb add "$vtep" dev flannel.1 dst "$outer" self permanent
+klab exec node1 -- bridge fdb replace "$vtep" dev flannel.1 dst "$outer" self permanent
 kubectl exec here -- timeout 9 wget -qO- "http://$there/hostname"
 kubectl patch configmap answers -p \
   "{\"data\":{\"vtep\":\"$vtep\",\"outer\":\"$outer\",\"overhead\":\"50\",\"source\":\"api\"}}"

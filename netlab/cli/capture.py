@@ -52,6 +52,9 @@ def capture_command(
     form = "pcapng" if write else "json" if raw else "text"
     asked = capturing.Capture(where, expression, form, count, seconds, follow)  # type: ignore[arg-type]
     if write and write != "-":
-        file = os.open(write, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            file = os.open(write, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as problem:
+            raise click.UsageError(f"-w {write}: {problem.strerror}; name a file that can be written", ctx) from None
         os.dup2(file, 1)
     ctx.exit(capturing.capture(paths, asked))
