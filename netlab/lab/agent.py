@@ -91,6 +91,7 @@ def node_config(paths: LabPaths, topology: Topology, node: Node) -> NodeConfig:
         unschedulable=node.unschedulable,
         overlay_kubeconfig=str(component_kubeconfig(paths, "flannel")),
         proxy_kubeconfig=str(component_kubeconfig(paths, "kube-proxy")),
+        policy_kubeconfig=str(component_kubeconfig(paths, "kube-network-policies")),
     )
 
 

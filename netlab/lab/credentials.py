@@ -23,6 +23,10 @@ FLANNEL = (
     "system:serviceaccount:kube-flannel:flannel",
     ("system:serviceaccounts", "system:serviceaccounts:kube-flannel"),
 )
+KUBE_NETWORK_POLICIES = (
+    "system:serviceaccount:kube-system:kube-network-policies",
+    ("system:serviceaccounts", "system:serviceaccounts:kube-system"),
+)
 """As upstream, proxy and overlay do not act with the node's own identity, which may see only its own node."""
 
 
@@ -39,6 +43,7 @@ def write_credentials(paths: LabPaths, topology: Topology, server_names: Sequenc
         "addons": ADDONS,
         "kube-proxy": KUBE_PROXY,
         "flannel": FLANNEL,
+        "kube-network-policies": KUBE_NETWORK_POLICIES,
     }
     for name, (user, groups) in identities.items():
         _kubeconfig(component_kubeconfig(paths, name), inside, authority, name, user, groups)

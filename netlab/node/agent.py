@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from netlab.api.timing import Timing, timing
@@ -36,6 +37,8 @@ class StartProxy(Protocol):
     def __call__(self, node: NodeConfig, agent: AgentConfig, client: Client) -> Awaitable[None]: ...
 
 
+POLICIES = Path("/run/netlab/policies")
+"""Which nodes have a table of policies in their kernel: in the lab's memory, as long as the nodes are."""
 credentials = lru_cache(maxsize=8)(load)
 """Proxy and overlay have one identity on all nodes: what is read from its file is shared by them."""
 
@@ -81,6 +84,9 @@ class HostedNode:
         self.client = node_client("kubelet", node.kubeconfig, self.network, times)
         self.overlay_client = node_client("flanneld", node.overlay_kubeconfig or node.kubeconfig, self.network, times)
         self.proxy_client = node_client("kube-proxy", node.proxy_kubeconfig or node.kubeconfig, self.network, times)
+        self.policy_client = node_client(
+            "kube-network-policies", node.policy_kubeconfig or node.kubeconfig, self.network, times
+        )
         self.recorder = EventRecorder(self.client, "kubelet", host=node.name)
         self.context = NodeContext(
             config=node,
@@ -121,6 +127,7 @@ class HostedNode:
                 group.create_task(self._register())
                 if start_proxy is not None:
                     group.create_task(_keep(f"proxy of {self.config.name}", _proxy(start_proxy), self))
+                group.create_task(_keep(f"network policies of {self.config.name}", _enforce, self))
                 if self.agent.load_balancer:
                     group.create_task(_keep(f"announcer of {self.config.name}", _announce, self))
         finally:
@@ -146,7 +153,7 @@ class HostedNode:
         await self.kubelet.close()
         await self.nodes.stop()
         await self.recorder.close()
-        for client in (self.client, self.overlay_client, self.proxy_client):
+        for client in (self.client, self.overlay_client, self.proxy_client, self.policy_client):
             await client.close()
         self.network.close()
 
@@ -165,6 +172,17 @@ async def _announce(node: HostedNode) -> None:
     await Announcer(
         node.config.name, node.agent.load_balancer, node.proxy_client, node.nodes, lambda: netns.open(name)
     ).run()
+
+
+async def _enforce(node: HostedNode) -> None:
+    """NetworkPolicies, once the node has started."""
+    from netlab.kernel import netns
+    from netlab.node.policies import PolicyAgent
+
+    await node.nodes.wait_synced()
+    remembered = POLICIES / node.config.name
+    ns = netns.open(node.config.netns)
+    await PolicyAgent(node.config.name, node.policy_client, ns, node.context.timing, remembered).run()
 
 
 async def _keep(what: str, start: Callable[[HostedNode], Awaitable[None]], node: HostedNode) -> None:

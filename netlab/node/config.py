@@ -19,9 +19,9 @@ class NodeConfig:
 
     `netns` names the node's namespace as pinned under /run/netns; `ip` is its address on the underlay (InternalIP)
     and `interface` the device that has it. `kubeconfig` is the path of a kubeconfig with the client certificate of
-    `system:node:<name>` (group `system:nodes`); `overlay_kubeconfig` and `proxy_kubeconfig` are those of the overlay
-    and the proxy, which see more than their own node (empty: the node's own). `serving_cert`/`serving_key`/
-    `client_ca` are PEM files for the kubelet API.
+    `system:node:<name>` (group `system:nodes`); `overlay_kubeconfig`, `proxy_kubeconfig` and `policy_kubeconfig`
+    are those of the overlay, the proxy and network policies, which see more than their own node (empty: the node's
+    own). `serving_cert`/`serving_key`/`client_ca` are PEM files for the kubelet API.
     `labels`, `taints` (API shape) and `capacity` (resource → quantity) are laid over the defaults.
     """
 
@@ -43,6 +43,7 @@ class NodeConfig:
     static_pod_path: str = ""
     overlay_kubeconfig: str = ""
     proxy_kubeconfig: str = ""
+    policy_kubeconfig: str = ""
     second_ip: str = ""
     """The underlay address of the cluster's other family, in a dual-stack cluster."""
 

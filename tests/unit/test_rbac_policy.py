@@ -40,7 +40,7 @@ async def names(server: Harness, url: str) -> list[str]:
 
 async def test_every_default_role_and_binding_is_there(server: Harness) -> None:
     roles = await names(server, ROLES)
-    own = {"flannel", "netlab:controllers", "system:coredns"}
+    own = {"flannel", "kube-network-policies", "netlab:controllers", "system:coredns"}
     assert sorted({*roles} - own) == upstream("clusterrole")
     bindings = await names(server, BINDINGS)
     assert {one for one in roles if one.startswith("system:controller:")} <= set(bindings)

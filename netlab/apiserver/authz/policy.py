@@ -226,6 +226,10 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
         Rule(READ, "core", "nodes"),
         Rule("patch", "core", "nodes/status"),
     ),
+    "kube-network-policies": (
+        Rule("list watch", "core", "pods namespaces"),
+        Rule("list watch", "networking.k8s.io", "networkpolicies"),
+    ),
     "netlab:controllers": _CONTROLLER_RULES,
 }
 """Name → rules."""
@@ -260,6 +264,7 @@ BINDINGS: tuple[tuple[str, str, str, str], ...] = (
     # for kubelets the node authorizer decides: the binding has no subjects
     ("system:node", "system:node", "Group", ""),
     ("flannel", "flannel", "ServiceAccount", "kube-flannel/flannel"),
+    ("kube-network-policies", "kube-network-policies", "ServiceAccount", "kube-system/kube-network-policies"),
     # kubeadm's: a machine that holds a bootstrap token may ask for a kubelet's certificate and gets it
     ("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", "Group", BOOTSTRAPPERS),
     ("kubeadm:node-autoapprove-bootstrap", f"{_REQUESTS}:nodeclient", "Group", BOOTSTRAPPERS),

@@ -34,8 +34,10 @@ _STATEMENTS: tuple[tuple[re.Pattern[str], Make], ...] = tuple(
     for pattern, make in (
         (r"ct state new", lambda m: r.CtNew()),
         (r"(?:(ip6?) daddr \. )?meta l4proto \. th dport vmap @(\S+)", lambda m: r.Lookup(m[2], m[1])),
+        (r"(ip6?) ([sd]addr) vmap @(\S+)", lambda m: r.AddressVerdict(m[1], m[2], m[3])),
         (r"(ip6?) ([sd]addr) @(\S+)", lambda m: r.InSet(m[1], m[2], m[3])),
         (r"(ip6?) ([sd]addr) (!= )?(\{[^}]*\}|\S+)", _addresses),
+        (r"(tcp|udp|sctp) dport (\d+)-(\d+)", lambda m: r.PortRange(m[1], int(m[2]), int(m[3]))),
         (r"(tcp|udp|sctp) dport (\d+)", lambda m: r.Port(m[1], int(m[2]))),
         (r"meta l4proto (\w+)", lambda m: r.L4Proto(m[1])),
         (r"fib ([sd]addr) type local", lambda m: r.FibLocal(m[1])),

@@ -1,6 +1,7 @@
-"""nftables objects of kube-proxy's table as typed, frozen data that prints as `nft list` prints it.
+"""nftables objects as typed, frozen data that prints as `nft list` prints it.
 
-A rule is a sequence of statements; each statement that kube-proxy uses is a class, because the trace walks them.
+A rule is a sequence of statements; each statement that kube-proxy or network policies use is a class, because the trace
+walks them.
 """
 
 from __future__ import annotations
@@ -59,6 +60,16 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class PortRange:
+    protocol: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol} dport {self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
 class L4Proto:
     protocol: str
 
@@ -105,6 +116,18 @@ class Lookup:
     def __str__(self) -> str:
         address = f"{self.ip} daddr . " if self.ip else ""
         return f"{address}meta l4proto . th dport vmap @{self.map}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressVerdict:
+    """The verdict that a map has for an address; none, and the packet goes on."""
+
+    ip: Ip
+    side: Side
+    map: str
+
+    def __str__(self) -> str:
+        return f"{self.ip} {self.side} vmap @{self.map}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +184,13 @@ Statement = (
     | Addr
     | InSet
     | Port
+    | PortRange
     | L4Proto
     | FibLocal
     | MarkUnset
     | SetMark
     | Lookup
+    | AddressVerdict
     | Spread
     | Remember
     | Dnat

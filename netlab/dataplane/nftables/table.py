@@ -55,9 +55,9 @@ def text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def diff(before: NftState, after: NftState, ip: Ip) -> Transaction:
+def diff(before: NftState, after: NftState, ip: Ip, table: str = TABLE) -> Transaction:
     """What to run, in nft's words; every prefix of the lines is valid by itself."""
-    where = f"{ip} {TABLE}"
+    where = f"{ip} {table}"
     lines: list[str] = []
     for container in after.containers.values():
         if before.containers.get(container.name) != container:

@@ -25,6 +25,8 @@ RESOURCES: tuple[tuple[str, looking.Resource], ...] = (
     ("nodes", ("v1", "nodes")),
     ("leases", ("coordination.k8s.io/v1", "leases")),
     ("events", ("v1", "events")),
+    ("policies", ("networking.k8s.io/v1", "networkpolicies")),
+    ("namespaces", ("v1", "namespaces")),
 )
 RUN_TIMEOUT = 120.0
 SECOND_LOOK = 1.0

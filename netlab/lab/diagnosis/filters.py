@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from netlab.dataplane.policies import TABLE as POLICY_TABLE
 from netlab.lab.diagnosis.model import DropRule, MachineFacts
 from netlab.topology.model import family_of
 
 OWN_CHAINS = ("KUBE-", "FLANNEL-")
-OWN_TABLES = ("kube-proxy",)
+OWN_TABLES = ("kube-proxy", POLICY_TABLE)
 COMPATIBLE = frozenset({"filter", "nat", "mangle", "raw", "security"})
 _LINE = re.compile(r"^\[(\d+):\d+\] -A (\S+) ?(.*)$")
 _ENDS = {"DROP", "REJECT"}

@@ -22,6 +22,8 @@ from netlab.topology import load
 SECOND_LOOK = 1.5
 """Seconds after which `check` looks again: what is just changing is not wrong."""
 
+OBJECTS = ("services", "slices", "pods", "nodes", "leases", "events", "policies", "namespaces")
+
 
 def facts_of(request: Obj) -> Facts:
     """What is known before anything is looked at."""
@@ -37,7 +39,7 @@ def facts_of(request: Obj) -> Facts:
     if given.get("error"):
         given = {**given, "pods": gather.pods()}
     objects = Objects(
-        **{name: tuple(given[name]) for name in ("services", "slices", "pods", "nodes", "leases", "events")},
+        **{name: tuple(given[name]) for name in OBJECTS},
         error=given.get("error", ""),
     )
     return Facts(

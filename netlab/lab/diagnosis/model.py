@@ -191,6 +191,8 @@ class Objects:
     nodes: tuple[Obj, ...] = ()
     leases: tuple[Obj, ...] = ()
     events: tuple[Obj, ...] = ()
+    policies: tuple[Obj, ...] = ()
+    namespaces: tuple[Obj, ...] = ()
     error: str = ""
 
 

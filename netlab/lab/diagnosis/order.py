@@ -25,8 +25,8 @@ ENDS = (
     "service-missing", "service-port", "selector", "no-pods", "pod-not-ready", "probe-unanswered", "pod-not-running",
     "pod-pending",
     "pod-node-not-ready", "no-endpoints", "endpoints-missing", "endpoints-stale", "target-port", "target-port-name",
-    "traffic-policy", "dns-port", "service-not-exposed", "listens-on-loopback", "listens-elsewhere", "not-listening",
-    "not-accepting", "process-paused",
+    "traffic-policy", "network-policy", "dns-port", "service-not-exposed", "listens-on-loopback",
+    "listens-elsewhere", "not-listening", "not-accepting", "process-paused",
 )  # fmt: skip
 SYMPTOMS = frozenset(
     {"name-unanswered", "name-loss", "service-unanswered", "endpoint-unanswered", "loss", "mtu", "name-wrong"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from netlab.lab.diagnosis import filters, network, objects, order, paths, processes, rules, sockets
+from netlab.lab.diagnosis import filters, network, objects, order, paths, policies, processes, rules, sockets
 from netlab.lab.diagnosis.legs import End, Leg, cluster_ips, find_service
 from netlab.lab.diagnosis.model import Facts, Finding, NodeProxy, Outcome, Question
 from netlab.lab.diagnosis.places import key
@@ -57,6 +57,7 @@ def _leg(question: Question, leg: Leg, facts: Facts, want: network.Expected) -> 
     if leg.service is not None and leg.entry is not None:
         yield from _rules(leg, facts)
     troubled = any(not o.works for o in outcomes(leg, facts))
+    yield from policies.forbidden(leg, facts)
     yield from _ways(leg, facts, want, troubled)
     yield from processes.containers(facts, pods_of(leg))
     for end in leg.ends:

@@ -173,6 +173,10 @@ def _cause(rules: Sequence[Step]) -> tuple[str, str]:
         return f"the Service{service} has no ready endpoint", remedy
     if "cluster-ips" in text or "clusterips" in text:
         return "the address is a cluster IP, but no Service has that port", "kubectl get services shows the ports"
+    if "networkpolicy of " in text:
+        names = rule.text.rpartition("NetworkPolicy of ")[2].rstrip('"')
+        remedy = "kubectl describe networkpolicy shows what they allow; the pod's labels decide which select it"
+        return f"no rule of {names} (NetworkPolicy) allows this connection", remedy
     if "ctstate invalid" in text:
         cause = "conntrack has never seen this connection's beginning here"
         return cause, "the two directions take different ways"

@@ -62,6 +62,12 @@ class _Run:
                         raise Uninterpretable(f"nftables: the map {statement.map} has no verdict for {element.key}")
                     self._say(chain, rule, typed, element.verdict, element)
                     return self._verdict(element.verdict)
+                case n.AddressVerdict():
+                    element = self._for_address(statement)
+                    if element is None or element.verdict is None:
+                        return False, None
+                    self._say(chain, rule, typed, element.verdict, element)
+                    return self._verdict(element.verdict)
                 case n.Spread(chains):
                     options = [(self._endpoint(one), 1 / len(chains)) for one in chains]
                     chosen = chains[self.context.oracle.choose(chain, options)] if len(chains) > 1 else chains[0]
@@ -128,6 +134,13 @@ class _Run:
             key = (packet.dst, *key)
         return self.table.state.elements.get((lookup.map, key))
 
+    def _for_address(self, lookup: n.AddressVerdict) -> n.Element | None:
+        packet = self.out.packet
+        if (lookup.ip == "ip6") != packet.ipv6:
+            return None
+        address = packet.dst if lookup.side == "daddr" else packet.src
+        return self.table.state.elements.get((lookup.map, (address,)))
+
     def _matches(self, statement: n.Statement, rule: NRule) -> bool:
         packet, context = self.out.packet, self.context
         match statement:
@@ -144,6 +157,8 @@ class _Run:
                 )
             case n.Port(protocol, dport):
                 return (protocol, dport) == (packet.protocol, packet.dport)
+            case n.PortRange(protocol, first, last):
+                return protocol == packet.protocol and first <= (packet.dport or 0) <= last
             case n.L4Proto(protocol):
                 return protocol == packet.protocol
             case n.FibLocal(side):
