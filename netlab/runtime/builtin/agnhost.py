@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from netlab.runtime.builtin import connect, netexec, pause
+from netlab.runtime.builtin import connect, netexec
 from netlab.runtime.builtin.common import (
     UsageError,
     duration,
@@ -200,6 +200,15 @@ def _healthz(host: str, port: int, context: "ssl.SSLContext", token: str) -> str
     return f"{status} {body.decode(errors='replace')}"
 
 
+def paused(*_arguments: str) -> int:
+    import signal
+
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    write(1, "Paused\n")
+    while True:
+        signal.pause()
+
+
 def version(*_arguments: str) -> int:
     write(1, f"agnhost version {VERSION}\n")
     return 0
@@ -227,13 +236,14 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "dns-suffix": dns_suffix,
     "entrypoint-tester": entrypoint_tester,
     "etc-hosts": etc_hosts,
+    "grpc-health-checking": _later("grpchealth"),
     "guestbook": _later("guestbook"),
     "inclusterclient": inclusterclient,
     "liveness": liveness,
     "logs-generator": logs_generator,
     "mounttest": _later("mounttest"),
     "netexec": netexec.main,
-    "pause": pause.main,
+    "pause": paused,
     "porter": _later("porter"),
     "serve-hostname": serve_hostname,
     "test-service-account-issuer-discovery": _later("openid"),
