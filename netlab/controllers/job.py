@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from netlab.api import meta
 from netlab.api.errors import StatusError
@@ -68,7 +69,7 @@ class JobController(PodOwner):
             self.events.event(job, type_, reason, message)
         for pod in todo.release:
             await self._release(pod)
-        _, error = await slow_start(len(todo.create), lambda n: self._create(job, todo.create[n]))
+        _, error = await slow_start(len(todo.create), lambda n: self._create(job, todo.create[n], todo.before))
         if error is not None:
             raise error
         if todo.recheck is not None:
@@ -97,9 +98,10 @@ class JobController(PodOwner):
         new = {**new, "uncountedTerminatedPods": {**pending, **new["uncountedTerminatedPods"]}}
         return {**{field: None for field in old if field not in new}, **new}
 
-    async def _create(self, job: Obj, index: int | None) -> None:
+    async def _create(self, job: Obj, index: int | None, before: Mapping[int, tuple[int, int]]) -> None:
         try:
-            made = await self.client.create(PODS, planning.pod(job, index))
+            retried = before.get(index, (0, 0)) if index is not None else (0, 0)
+            made = await self.client.create(PODS, planning.pod(job, index, retried))
         except StatusError as error:
             if terminating(error):
                 return

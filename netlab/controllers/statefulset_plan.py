@@ -103,9 +103,11 @@ def plan(owner: Obj, pods: Sequence[Obj], current: str, update: str, now: float)
             result.delete.append(one)
         if not parallel and not good(one):
             return result  # each waits for the one before it
+    unhealthy = min((n for n, one in by_number.items() if not good(one)), default=None)
     for number in extra:
         one = by_number[number]
-        if not meta.deleting(one):
+        halted = not parallel and not good(one) and number != unhealthy  # an unhealthy one before it goes first
+        if not meta.deleting(one) and not halted:
             result.delete.append(one)
         if not parallel:
             return result

@@ -53,7 +53,7 @@ def _available(ns: Space, path: str, count: int) -> Obj:
     def there() -> bool:
         obj = ns.api.get(path)
         status = obj.get("status", {})
-        updated = status.get("updatedReplicas", status.get("replicas", 0))
+        updated = status.get("updatedReplicas" if "/deployments/" in path else "replicas", 0)
         return (
             status.get("observedGeneration") == obj["metadata"]["generation"]
             and status.get("availableReplicas", 0) == updated == status.get("replicas", 0) == count

@@ -184,11 +184,14 @@ def test_revisions(space: Space) -> None:  # noqa: F811
     changed = space.api.merge(f"{where}/{name}", {"metadata": {"labels": {name: "patched"}}})
     assert labelled(name, "patched")(changed)
     copied = {
-        "metadata": {**meta("rev-copy", name="rev"), "ownerReferences": first["metadata"]["ownerReferences"]},
+        "metadata": {
+            "name": "rev-copy",
+            "labels": {"name": "rev", "copied": "true"},
+            "ownerReferences": first["metadata"]["ownerReferences"],
+        },
         "data": first["data"],
         "revision": first["revision"] + 1,
     }
-    copied["metadata"]["labels"] = {"name": "rev", "copied": "true"}
     space.create("controllerrevisions", copied, APPS)
     assert len(items(space.api, selected)) == 2
     space.api.call("DELETE", f"{where}/{name}")
@@ -264,12 +267,15 @@ def test_order(space: Space) -> None:  # noqa: F811
     _are(space, "ss", [False])
     space.sh("ss-0", "touch /ready")
     _are(space, "ss", [True, True, True])
-    space.sh("ss-0", "rm /ready")
-    _are(space, "ss", [False, True, True])
+    every = ("ss-0", "ss-1", "ss-2")
+    for name in every:
+        space.sh(name, "rm /ready")
+    _are(space, "ss", [False, False, False])
     _scale(space, path, 0)
     space.wait("the controller saw it", lambda: space.api.get(path)["status"].get("observedGeneration") == 3)
     assert len(_pods(space, "ss")) == 3
-    space.sh("ss-0", "touch /ready")
+    for name in every:
+        space.sh(name, "touch /ready")
     emptied(space, space.path("pods"), "pods")
     space.wait("the watch saw all", lambda: len(_order(watched, "DELETED")) == 3)
     assert _order(watched, "ADDED") == ["ss-0", "ss-1", "ss-2"]

@@ -13,7 +13,8 @@ from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
 from netlab.client.kinds import EVENTS, JOBS, PODS
 from netlab.controllers import ControllersConfig
-from netlab.controllers.job_plan import parse_ranges, plan, ranges
+from netlab.controllers.job_plan import plan
+from netlab.controllers.job_policy import parse_ranges, ranges
 from netlab.controllers.manager import run
 
 
@@ -27,7 +28,7 @@ def job(**spec: Any) -> Obj:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "work", "namespace": "default"}, "spec": full}
 
 
-@pytest.mark.parametrize(("numbers", "text"), [(set(), ""), ({0}, "0"), ({0, 1, 2, 5}, "0-2,5"), ({1, 3, 4}, "1,3-4")])
+@pytest.mark.parametrize(("numbers", "text"), [(set(), ""), ({0}, "0"), ({0, 1, 2, 5}, "0-2,5"), ({1, 3, 4}, "1,3,4")])
 def test_ranges(numbers: set[int], text: str) -> None:
     assert ranges(numbers) == text
     assert parse_ranges(text) == numbers

@@ -9,7 +9,7 @@ from netlab.apiserver.body import decode_of
 from netlab.apiserver.lifecycle import Deletion
 from netlab.apiserver.operations.delete import delete_key
 from netlab.apiserver.operations.options import dry_run
-from netlab.apiserver.storage import load
+from netlab.apiserver.storage import Stored, load
 from netlab.apiserver.wire.message import Answer, Request, json_response
 from netlab.apiserver.writing import Conflict, NotFound, write_changed
 
@@ -37,7 +37,14 @@ async def evict(api: Api, request: Request, resource: Resource) -> Answer:
     api.admission.validate(api, attributes)
     if not _ignores_budgets(pod):
         await _ask_budget(api, pod, dry)
-    preconditions = options.get("preconditions") or {}
+    preconditions = dict(options.get("preconditions") or {})
+    asked = (
+        preconditions.get("uid") or meta.uid(pod),
+        preconditions.get("resourceVersion") or meta.resource_version(pod),
+    )
+    if not dry and asked == (meta.uid(pod), meta.resource_version(pod)):
+        await _mark(api, stored, resource, key)
+        preconditions.pop("resourceVersion", None)  # the mark made another
     wish = Deletion(
         grace=options.get("gracePeriodSeconds"),
         propagation=options.get("propagationPolicy") or "",
@@ -47,6 +54,22 @@ async def evict(api: Api, request: Request, resource: Resource) -> Answer:
     )
     await delete_key(api, request, resource, key, wish)
     return json_response(errors.success(code=201), 201)
+
+
+async def _mark(api: Api, stored: Stored, resource: Resource, key: str) -> None:
+    """The pod's status says why it goes, before it does: failure policies of Jobs read that."""
+    while (current := api.store.latest(key)) is not None:
+        pod, stamp = load(current, stored), meta.now_rfc3339(api.clock)
+        conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+        why = {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+        meta.set_condition(conditions, {"type": "DisruptionTarget", "status": "True", **why}, stamp)
+        try:
+            await write_changed(api, stored, resource, pod, current.revision)
+        except Conflict:
+            continue
+        except NotFound:
+            pass
+        return
 
 
 def _ignores_budgets(pod: Obj) -> bool:
