@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.labs.conformance_tools import MERGE, Watch, annotated, condition, items, labelled, refused
+from tests.labs.conformance_tools import MERGE, Watch, annotated, condition, items, refused
 from tests.labs.sig_network_tools import Api, ApiError, Obj, Space
 
 
@@ -99,6 +99,3 @@ def meta(name: str, label: str = "", **labels: str) -> Obj:
     if labels:
         found["labels"] = labels
     return found
-
-
-assert labelled

@@ -6,7 +6,7 @@ import pytest
 
 from tests.labs.conformance_names import check
 from tests.labs.conformance_objects import by_label, meta
-from tests.labs.conformance_tools import MERGE, create, items, labelled, pause, pod, refused
+from tests.labs.conformance_tools import MERGE, create, items, pause, pod, refused
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
 from tests.labs.sig_network_tools import ApiError, Obj, Space
 
@@ -127,6 +127,3 @@ def test_eviction(space: Space) -> None:  # noqa: F811
 
 def test_no_name_is_missing() -> None:
     check("apps", 60, {})
-
-
-assert labelled

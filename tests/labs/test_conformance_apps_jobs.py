@@ -16,13 +16,11 @@ from tests.labs.conformance_tools import (
     STRATEGIC,
     Watch,
     condition,
-    create,
     emptied,
     items,
     labelled,
     owners,
     pause,
-    pod,
     sh,
     status_of,
 )
@@ -343,6 +341,3 @@ def test_cron_operations(space: Space) -> None:  # noqa: F811
     changed = space.api.update(f"{path}/status", lambda obj: obj["status"].update(lastScheduleTime=later))
     assert changed["status"]["lastScheduleTime"] == later
     assert space.api.get(f"{path}/status")["status"]["lastScheduleTime"] == later
-
-
-assert create and pod

@@ -15,7 +15,6 @@ from tests.labs.conformance_tools import (
     condition,
     create,
     items,
-    labelled,
     once,
     pause,
     pod,
@@ -267,6 +266,3 @@ def test_eviction_cancelled(space: Space, taint: str) -> None:  # noqa: F811
     while time.monotonic() < end:
         assert not _leaving(space, path)
         time.sleep(0.3)
-
-
-assert labelled

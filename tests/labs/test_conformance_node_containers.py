@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from tests.labs.conformance_tools import (
     status_of,
 )
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
-from tests.labs.sig_network_tools import AGNHOST, Obj, Space
+from tests.labs.sig_network_tools import Obj, Space
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -153,7 +152,7 @@ def test_always_fails(space: Space) -> None:  # noqa: F811
     space.wait("it is gone", lambda: space.api.gone(path))
 
 
-@conformance("Kubelet when scheduling a read only busybox container should not write to root filesystem [LinuxOnly]")
+@conformance("Kubelet when scheduling a read only busybox container should not write to root filesystem")
 def test_read_only_root(space: Space) -> None:  # noqa: F811
     text = log(
         space,
@@ -305,9 +304,7 @@ def test_ephemeral_update(space: Space) -> None:  # noqa: F811
 # -- security
 
 
-@conformance(
-    "Security Context When creating a container with runAsUser should run the container with uid 65534 [LinuxOnly]"
-)
+@conformance("Security Context When creating a container with runAsUser should run the container with uid 65534")
 def test_run_as_nobody(space: Space) -> None:  # noqa: F811
     assert said(space, once(sh("id -u", securityContext={"runAsUser": 65534}))) == "65534\n"
 
@@ -327,10 +324,7 @@ def test_user_and_group(space: Space, where: str) -> None:  # noqa: F811
     assert "gid=2002" in text
 
 
-@conformance(
-    "Security Context When creating a pod with privileged should run the container as unprivileged when false "
-    "[LinuxOnly]"
-)
+@conformance("Security Context When creating a pod with privileged should run the container as unprivileged when false")
 def test_unprivileged(space: Space) -> None:  # noqa: F811
     text = said(space, once(sh("ip link add dummy0 type dummy || true", securityContext={"privileged": False})))
     assert "Operation not permitted" in text
@@ -338,7 +332,7 @@ def test_unprivileged(space: Space) -> None:  # noqa: F811
 
 @conformance(
     "Security Context when creating containers with AllowPrivilegeEscalation should not allow privilege "
-    "escalation when false [LinuxOnly]"
+    "escalation when false"
 )
 def test_no_new_privileges(space: Space) -> None:  # noqa: F811
     """A set-user-ID program of root's stays the user's own."""
@@ -385,6 +379,3 @@ def test_sysctls(space: Space) -> None:  # noqa: F811
     context = _sysctls(("kernel.shm_rmid_forced", "1"), ("net.ipv4.ip_unprivileged_port_start", "77"))
     command = "cat /proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_unprivileged_port_start"
     assert said(space, once(sh(command), securityContext=context)) == "1\n77\n"
-
-
-assert json and AGNHOST

@@ -9,13 +9,10 @@ from tests.labs.conformance_tools import (
     Watch,
     cleared,
     create,
-    finished,
     items,
     labelled,
     log,
-    names,
     once,
-    pause,
     pod,
     refused,
     said,
@@ -23,7 +20,7 @@ from tests.labs.conformance_tools import (
     status_of,
 )
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
-from tests.labs.sig_network_tools import AGNHOST, ApiError, Obj, Space
+from tests.labs.sig_network_tools import AGNHOST, Obj, Space
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -116,7 +113,6 @@ def test_secret_lifecycle(space: Space) -> None:  # noqa: F811
 # -- the command line
 
 
-@conformance("Containers should use the image defaults if command and args are blank")
 @conformance("Containers should use the image defaults if command and args are blank")
 def test_image_defaults(space: Space) -> None:  # noqa: F811
     """agnhost's own arguments are "pause"."""
@@ -316,6 +312,3 @@ def test_sub_path_writing(space: Space) -> None:  # noqa: F811
 
 def test_no_name_is_missing() -> None:
     check("node", 89, {})
-
-
-assert finished and names and pause and labelled and ApiError

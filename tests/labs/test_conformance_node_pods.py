@@ -18,7 +18,6 @@ from tests.labs.conformance_tools import (
     log,
     pause,
     pod,
-    refused,
     sh,
 )
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
@@ -163,6 +162,3 @@ def test_log_socket(space: Space) -> None:  # noqa: F811
     space.wait("its words", lambda: "alive" in log(space, "pod"))
     path = space.path("pods", "pod/log") + "?container=main"
     assert _socket(space, path, "binary.k8s.io", lambda text: b"\n" in text) == b"container is alive\n"
-
-
-assert refused

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.labs.conformance_tools import condition, create, pod, sh, status_of
+from tests.labs.conformance_tools import condition, create, items, pod, sh, status_of
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
 from tests.labs.sig_network_tools import AGNHOST, Obj, Space
 from tests.labs.tools import until
@@ -46,6 +46,8 @@ def _never(ns: Space, container: Obj) -> None:
 def _once(ns: Space, container: Obj) -> None:
     path = ns.path("pods", create(ns, pod(container)))
     until("a restart", lambda: _restarts(ns, path) >= 1, 90, ns.picture)
+    events = items(ns.api, ns.path("events") + "?fieldSelector=reason%3DKilling")
+    assert "Container main failed liveness probe, will be restarted" in {one["message"] for one in events}
 
 
 NEVER = "Probing container should *not* be restarted with a"
