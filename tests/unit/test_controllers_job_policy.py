@@ -18,6 +18,8 @@ def _job(*rules: Obj, **spec: Any) -> Obj:
     policy = {"podFailurePolicy": {"rules": list(rules)}} if rules else {}
     template = {"metadata": {}, "spec": {"containers": [{"name": "c"}]}}
     return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
         "metadata": {"name": "work", "namespace": "ns", "uid": "j"},
         "spec": {"template": template, **policy, **spec},
     }
