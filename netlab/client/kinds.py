@@ -41,6 +41,7 @@ POD_DISRUPTION_BUDGETS = ("policy/v1", "poddisruptionbudgets")
 PERSISTENT_VOLUME_CLAIMS = ("v1", "persistentvolumeclaims")
 PERSISTENT_VOLUMES = ("v1", "persistentvolumes")
 VALIDATING_ADMISSION_POLICIES = ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies")
+STORAGE_CLASSES = ("storage.k8s.io/v1", "storageclasses")
 CLUSTER_ROLES = ("rbac.authorization.k8s.io/v1", "clusterroles")
 
 

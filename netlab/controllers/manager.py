@@ -45,6 +45,8 @@ CONTROLLERS: dict[str, str] = {
     "cronjob": "netlab.controllers.cronjob.controller:CronJobController",
     "endpointslicemirroring": "netlab.controllers.endpointslice_mirroring:MirroringController",
     "replicationcontroller": "netlab.controllers.replicaset:ReplicationControllerController",
+    "persistentvolume-binder": "netlab.controllers.volume_binder:VolumeBinder",
+    "ephemeral-volume": "netlab.controllers.ephemeral_volume:EphemeralVolumeController",
     "persistentvolumeclaim-protection": "netlab.controllers.storage_protection:ClaimProtection",
     "persistentvolume-protection": "netlab.controllers.storage_protection:VolumeProtection",
     "namespace": "netlab.controllers.namespace:NamespaceController",

@@ -16,7 +16,7 @@ from netlab.node.kubelet.podspec import uid
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.rubbish import discard
 from netlab.node.kubelet.sources import ObjectSource, UnavailableError
-from netlab.node.kubelet.volumes import hostpath
+from netlab.node.kubelet.volumes import claims, hostpath
 from netlab.node.kubelet.volumes.atomic import own, write
 from netlab.node.kubelet.volumes.payload import (
     Inputs,
@@ -58,7 +58,11 @@ class PodVolumes:
             kind = kind_of(volume)
             if volume["name"] in self.paths or kind in _FILES:
                 continue
-            self.paths[volume["name"]] = self._plain(pod, volume, kind)
+            if kind in ("persistentVolumeClaim", "ephemeral"):
+                found = await claims.mounted(self.context.client, pod, volume, self._node_root)
+            else:
+                found = self._plain(pod, volume, kind)
+            self.paths[volume["name"]] = found
         await self._write_files(
             pod, facts, [v for v in volumes if kind_of(v) in _FILES and v["name"] not in self.paths]
         )
@@ -81,9 +85,13 @@ class PodVolumes:
             return str(path), False
         if kind == "hostPath":
             source = volume["hostPath"]
-            root = self.context.agent.pods_path / "hosts" / self.context.name
-            return hostpath.resolve(name, source["path"], source.get("type") or "", root)
+            return hostpath.resolve(name, source["path"], source.get("type") or "", self._node_root)
         raise VolumeError(name, f"volumes of kind {kind} are not supported by netlab")
+
+    @property
+    def _node_root(self) -> Path:
+        """Where this node's own files are."""
+        return self.context.agent.pods_path / "hosts" / self.context.name
 
     def _directory(self, name: str, *, memory: bool) -> Path:
         return Path(self.memory, name) if memory else self.context.pod_dir(self.uid) / name

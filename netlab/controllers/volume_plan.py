@@ -1,0 +1,210 @@
+"""PURE. Which volume a claim gets, and what claims and volumes are to become.
+
+Source followed: pkg/controller/volume/persistentvolume (pv_controller.go, index.go), component-helpers storage/volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from netlab.api import labels, meta, quantity
+from netlab.api.types import Obj
+
+BOUND_BY, COMPLETED = "pv.kubernetes.io/bound-by-controller", "pv.kubernetes.io/bind-completed"
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+PROVISIONER = ("volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner")
+_CLASS = "volume.beta.kubernetes.io/storage-class"
+IN_TREE = "kubernetes.io/"
+_WAITING = "waiting for first consumer to be created before binding"
+Event = tuple[str, str, str]
+"""Type, reason and message."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What is to be done about a claim: bind it to a volume, or give it a phase; what to say; annotations to set."""
+
+    bind: Obj | None = None
+    phase: str = ""
+    event: Event | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+def class_of(obj: Obj) -> str:
+    """The storage class of a claim or a volume; "" for none."""
+    return str(meta.annotations(obj).get(_CLASS) or obj["spec"].get("storageClassName") or "")
+
+
+def mode_of(obj: Obj) -> str:
+    return str(obj["spec"].get("volumeMode") or "Filesystem")
+
+
+def refers(volume: Obj, claim: Obj) -> bool:
+    """Whether the volume is the claim's: by name, and by uid where it says one."""
+    found = volume["spec"].get("claimRef")
+    if not found or (found.get("namespace"), found.get("name")) != (meta.namespace(claim), meta.name(claim)):
+        return False
+    return not found.get("uid") or found["uid"] == meta.uid(claim)
+
+
+def mismatch(volume: Obj, claim: Obj) -> str:
+    """Why a volume that was asked for by name will not do; "" where it will."""
+    if _size(volume["spec"].get("capacity")) < _size(meta.get(claim, "spec", "resources", "requests")):
+        return "requested PV is too small"
+    if class_of(volume) != class_of(claim):
+        return "storageClassName does not match"
+    if mode_of(volume) != mode_of(claim):
+        return "incompatible volumeMode"
+    return "" if _modes_fit(volume, claim) else "incompatible accessMode"
+
+
+def _size(amounts: Obj | None) -> int:
+    return quantity.whole((amounts or {}).get("storage", "0"))
+
+
+def _modes_fit(volume: Obj, claim: Obj) -> bool:
+    return set(claim["spec"].get("accessModes") or ()) <= set(volume["spec"].get("accessModes") or ())
+
+
+def best(claim: Obj, volumes: Iterable[Obj], *, delayed: bool) -> Obj | None:
+    """The volume that was bound to the claim beforehand, else the smallest that fits; none of those while delayed."""
+    selector = claim["spec"].get("selector")
+    chosen = labels.from_label_selector(selector) if selector else None
+    wanted = _size(meta.get(claim, "spec", "resources", "requests"))
+    found: list[tuple[int, str, Obj]] = []
+    for volume in volumes:
+        if mode_of(volume) != mode_of(claim) or meta.deleting(volume) or not _modes_fit(volume, claim):
+            continue
+        size = _size(volume["spec"].get("capacity"))
+        if size < wanted:
+            continue
+        if refers(volume, claim):
+            return volume
+        if volume["spec"].get("claimRef") or meta.get(volume, "status", "phase") != "Available" or delayed:
+            continue
+        if class_of(volume) != class_of(claim) or (chosen is not None and not chosen.matches(meta.labels(volume))):
+            continue
+        found.append((size, meta.name(volume), volume))
+    return min(found, key=lambda one: one[:2])[2] if found else None
+
+
+def claim_step(claim: Obj, volumes: Mapping[str, Obj], classes: Mapping[str, Obj], pods: Iterable[Obj] = ()) -> Step:
+    """`volumes` and `classes` are all of them by name, `pods` those that use the claim."""
+    name = claim["spec"].get("volumeName", "")
+    if meta.annotations(claim).get(COMPLETED):
+        return _bound(claim, name, volumes)
+    if name:
+        return _asked(claim, name, volumes)
+    class_name = class_of(claim)
+    found = classes.get(class_name)
+    waits = (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+    delayed = waits and SELECTED_NODE not in meta.annotations(claim)
+    volume = best(claim, volumes.values(), delayed=delayed)
+    if volume is not None:
+        return Step(bind=volume)
+    if delayed:
+        return Step(phase="Pending", event=_delay(pods))
+    if class_name:
+        return _provision(class_name, found)
+    text = "no persistent volumes available for this claim and no storage class is set"
+    return Step(phase="Pending", event=("Normal", "FailedBinding", text))
+
+
+def _delay(pods: Iterable[Obj]) -> Event:
+    waiting = sorted(meta.name(pod) for pod in pods if not pod["spec"].get("nodeName") and not meta.deleting(pod))
+    if not waiting:
+        return "Normal", "WaitForFirstConsumer", _WAITING
+    word = "pod" if len(waiting) == 1 else "pods"
+    return "Normal", "WaitForPodScheduled", f"waiting for {word} {','.join(waiting)} to be scheduled"
+
+
+def _provision(name: str, found: Obj | None) -> Step:
+    if found is None:
+        text = f'storageclass.storage.k8s.io "{name}" not found'
+        return Step(phase="Pending", event=("Warning", "ProvisioningFailed", text))
+    provisioner = str(found.get("provisioner", ""))
+    if provisioner.startswith(IN_TREE):
+        text = f"no volume plugin matched name: {provisioner}"
+        return Step(phase="Pending", event=("Warning", "ProvisioningFailed", text))
+    text = (
+        f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the "
+        "system administrator. If volume creation is delayed, please verify that the provisioner is running and "
+        "correctly registered."
+    )
+    step = Step(phase="Pending", event=("Normal", "ExternalProvisioning", text))
+    step.annotations = dict.fromkeys(PROVISIONER, provisioner)
+    return step
+
+
+def _asked(claim: Obj, name: str, volumes: Mapping[str, Obj]) -> Step:
+    volume = volumes.get(name)
+    if volume is None:
+        return Step(phase="Pending")
+    if not volume["spec"].get("claimRef"):
+        why = mismatch(volume, claim)
+        if why:
+            text = f'Cannot bind to requested volume "{name}": {why}'
+            return Step(phase="Pending", event=("Warning", "VolumeMismatch", text))
+        return Step(bind=volume)
+    if refers(volume, claim):
+        return Step(bind=volume)
+    text = f'volume "{name}" already bound to a different claim.'
+    return Step(phase="Pending", event=("Warning", "FailedBinding", text))
+
+
+def _bound(claim: Obj, name: str, volumes: Mapping[str, Obj]) -> Step:
+    if not name:
+        text = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!"
+        return Step(phase="Lost", event=("Warning", "ClaimLost", text))
+    volume = volumes.get(name)
+    if volume is None:
+        text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
+        return Step(phase="Lost", event=("Warning", "ClaimLost", text))
+    if not volume["spec"].get("claimRef") or refers(volume, claim):
+        return Step(bind=volume)
+    text = "Two claims are bound to the same volume, this one is bound incorrectly"
+    return Step(phase="Lost", event=("Warning", "ClaimMisbound", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What is to be done about a volume: its phase; its claimRef taken away (`free`), or only its uid (`loosen`)."""
+
+    phase: str = ""
+    event: Event | None = None
+    free: bool = False
+    loosen: bool = False
+    wake: bool = False
+    """The claim is to be looked at: it is being bound."""
+
+
+def volume_fate(volume: Obj, claim: Obj | None) -> Fate:
+    """`claim` is the one that claimRef names, whatever its uid is."""
+    reference = volume["spec"].get("claimRef")
+    if not reference or not reference.get("uid"):
+        return Fate("Available", wake=bool(reference))
+    phase = meta.get(volume, "status", "phase", default="")
+    if claim is None or meta.uid(claim) != reference["uid"]:
+        if phase not in ("Released", "Failed"):
+            return Fate("Released")
+        return _reclaimed(volume) if phase == "Released" else Fate(phase)
+    name = claim["spec"].get("volumeName", "")
+    if not name:
+        return Fate(phase or "Available", wake=True)
+    if name == meta.name(volume):
+        return Fate("Bound")
+    ours = BOUND_BY in meta.annotations(volume)
+    return Fate("Available", free=ours, loosen=not ours)
+
+
+def _reclaimed(volume: Obj) -> Fate:
+    """Volumes without a driver of ours: what upstream says where no plug-in recycles or deletes them."""
+    policy = volume["spec"].get("persistentVolumeReclaimPolicy", "Retain")
+    if policy == "Recycle":
+        return Fate("Failed", ("Warning", "VolumeFailedRecycle", "No recycler plugin found for the volume!"))
+    if policy == "Delete" and PROVISIONED_BY not in meta.annotations(volume):
+        text = f'error getting deleter volume plugin for volume "{meta.name(volume)}": no volume plugin matched'
+        return Fate("Failed", ("Warning", "VolumeFailedDelete", text))
+    return Fate("Released")
