@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 DURATIONS = tuple(0.00025 * 2**power for power in range(16))
+PROGRAMMING = tuple(0.001 * 2**power for power in range(20))
 SIZES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16e3, 32e3, 48e3, 64e3)
 _TYPES = "A AAAA AXFR CNAME DNSKEY DS HINFO IXFR MX NS NSEC NSEC3 PTR RRSIG SOA SRV TXT ANY"
 KNOWN_TYPES = frozenset(_TYPES.split())
@@ -80,6 +81,11 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Counter of the number of queries rejected because the concurrent queries were at maximum.",
         (),
     ),
+    "coredns_kubernetes_dns_programming_duration_seconds": (
+        "histogram",
+        "Histogram of the time (in seconds) it took to program a dns instance.",
+        ("service_kind",),
+    ),
     "coredns_hosts_entries": ("gauge", "The combined number of entries in hosts and Corefile.", ()),
     "coredns_hosts_reload_timestamp_seconds": ("gauge", "The timestamp of the last reload of hosts file.", ()),
     "coredns_health_request_duration_seconds": (
@@ -107,6 +113,8 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
 }
 """Name → (type, help, labels)."""
+
+_BOUNDS = {"coredns_kubernetes_dns_programming_duration_seconds": PROGRAMMING}
 
 Labels = tuple[str, ...]
 
@@ -146,7 +154,8 @@ class Metrics:
     def histogram(self, name: str, labels: Labels = ()) -> Histogram:
         found = self._histograms[name].get(labels)
         if found is None:
-            found = self._histograms[name][labels] = Histogram(SIZES if name.endswith("_bytes") else DURATIONS)
+            bounds = _BOUNDS.get(name, SIZES if name.endswith("_bytes") else DURATIONS)
+            found = self._histograms[name][labels] = Histogram(bounds)
         return found
 
     def text(self) -> str:

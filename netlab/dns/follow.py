@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from netlab.api.types import Obj
 from netlab.dns.config import Kubernetes
+from netlab.dns.counting import Metrics
 from netlab.dns.zone import Zone
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from netlab.client.informer import Informer
 
 log = logging.getLogger("coredns")
+
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+PROGRAMMING_DURATION = "coredns_kubernetes_dns_programming_duration_seconds"
 
 Wanted = tuple[str, str, bool, bool]
 
@@ -29,8 +35,9 @@ def wanted(config: Kubernetes) -> Wanted:
 class Follower:
     """Watches from `start` to `close`. Only what is asked for: pods for `pods verified` alone."""
 
-    def __init__(self, client: Client, what: Wanted) -> None:
+    def __init__(self, client: Client, what: Wanted, metrics: Metrics) -> None:
         self.zone = Zone()
+        self._metrics, self._began = metrics, time.time()
         self.synced = asyncio.Event()
         self._client, self._what = client, what
         self._informers: list[Informer] = []
@@ -47,7 +54,7 @@ class Follower:
         ]
         if endpoints:
             slices = ("discovery.k8s.io/v1", "endpointslices")
-            watched.append((slices, labels, zone.put_slice, zone.drop_slice))
+            watched.append((slices, labels, self._put_slice, zone.drop_slice))
         if pods:
             watched.append((("v1", "pods"), labels, zone.put_pod, zone.drop_pod))
         for resource, selector, put, drop in watched:
@@ -56,6 +63,20 @@ class Follower:
             informer.start()
             self._informers.append(informer)
         self._task = asyncio.create_task(self._wait())
+
+    def _put_slice(self, obj: Obj) -> None:
+        """As CoreDNS measures it: from the change that a headless Service's endpoints are due to until names say so;
+        what changed before this server was there is not its delay."""
+        before = self.zone.serial
+        self.zone.put_slice(obj)
+        metadata = obj["metadata"]
+        changed = seconds_of((metadata.get("annotations") or {}).get(TRIGGER_TIME, ""))
+        if self.zone.serial == before or changed <= self._began:
+            return
+        name = (metadata.get("labels") or {}).get("kubernetes.io/service-name", "")
+        service = self.zone.services.get((metadata["namespace"].lower(), name.lower()))
+        if service is not None and service.headless:
+            self._metrics.histogram(PROGRAMMING_DURATION, ("headless_with_selector",)).observe(time.time() - changed)
 
     async def _wait(self) -> None:
         for informer in self._informers:
@@ -68,6 +89,14 @@ class Follower:
             self._task.cancel()
         for informer in self._informers:
             await informer.stop()
+
+
+def seconds_of(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time, 0 for none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _second(put: Callable[[Obj], None], _: Obj, new: Obj) -> None:

@@ -97,7 +97,7 @@ class DnsServer:
         needed = {wanted(block.kubernetes) for block in config.blocks if block.kubernetes is not None}
         if self._client is not None:
             for key in needed - set(self._followers):
-                self._followers[key] = Follower(self._client, key)
+                self._followers[key] = Follower(self._client, key, self.metrics)
                 self._followers[key].start()
         return needed
 

@@ -110,6 +110,7 @@ class Zone:
         if self._slices.get(_key(obj)) == (service, endpoints):
             return
         self.drop_slice(obj)
+        self.serial += 1
         self._slices[_key(obj)] = (service, endpoints)
         self._of_service.setdefault(service, {})[_key(obj)] = endpoints
         for endpoint in endpoints:

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dns.asyncquery
@@ -18,7 +19,7 @@ import dns.rcode
 import pytest
 
 from netlab.client.client import Client
-from netlab.client.fake import FakeApi
+from netlab.client.fake import FakeApi, eventually
 from netlab.dns.config import Config
 from netlab.dns.directives import read
 from netlab.dns.program import Program, load
@@ -97,6 +98,11 @@ async def test_what_was_ready_is_forgotten_when_the_zone_changes() -> None:
         assert texts(await ask(server, WEB)) == ["10.96.7.9"]
         names.drop_service(service("web"))
         assert (await ask(server, WEB)).rcode() == dns.rcode.NXDOMAIN
+        late = "late.default.svc.cluster.local."
+        names.put_service(service("late", ports=[HTTP]))
+        assert [texts(await ask(server, late)) for _ in range(3)] == [[], [], []]
+        names.put_slice(endpoint_slice("late", "late-1", endpoint("10.244.9.9"), ports=[HTTP]))
+        assert texts(await ask(server, late)) == ["10.244.9.9"], "its first endpoints count as a change"
 
 
 @pytest.mark.parametrize(("payload", "cut"), [(0, True), (1232, True), (8000, False)])
@@ -298,6 +304,34 @@ async def test_it_follows_the_api() -> None:
             while not found:
                 found = texts(await ask(server, WEB))
         assert found == ["10.96.7.1"]
+
+
+async def test_the_time_until_names_of_a_headless_service_are_known_is_measured() -> None:
+    api = FakeApi()
+    client = Client(api)
+    await client.create(("v1", "namespaces"), {"metadata": {"name": "default"}})
+    count = 'coredns_kubernetes_dns_programming_duration_seconds_count{service_kind="headless_with_selector"}'
+    async with serving(cluster(), client=client) as server:
+        (follower,) = server._followers.values()
+        await asyncio.wait_for(follower.synced.wait(), 5)
+
+        async def put(name: str, when: str, *addresses: str) -> None:
+            await client.create(("v1", "services"), service(name, *addresses, ports=[HTTP]), "default")
+            await eventually(lambda: ("default", name) in follower.zone.services, f"Service {name}", timeout=20)
+            made = endpoint_slice(name, f"{name}-1", endpoint("10.244.1.1"), ports=[HTTP])
+            made["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": when}
+            await client.create(("discovery.k8s.io/v1", "endpointslices"), made, "default")
+            await eventually(lambda: bool(follower.zone.endpoints(("default", name))), f"{name}'s endpoint", timeout=20)
+
+        now = datetime.now(UTC).isoformat()
+        await put("old", "2001-01-01T00:00:00Z")
+        await put("one-address", now, "10.96.7.1")
+        assert count not in (await server._metrics())[1], "only what changed since the start, of headless Services"
+        await put("heads", now)
+        await eventually(lambda: f"{count} 1" in server.metrics.text(), "the measured time", timeout=10)
+        text = (await server._metrics())[1]
+    assert f"{count} 1" in text
+    assert 'service_kind="headless_with_selector",le="524.288"}' in text
 
 
 async def test_metrics_have_upstreams_names() -> None:
