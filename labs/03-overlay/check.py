@@ -57,10 +57,10 @@ def the_overhead(lab: Lab) -> None:
     "node1 lost its FDB entry for node2 and has it again: `here` reaches `there`",
     "node1 丢失过指向 node2 的 FDB 表项，现已恢复：here 能访问 there",
     hint="klab exec node1 -- bridge fdb del MAC dev flannel.1 dst IP; see that wget fails; "
-    "then bridge fdb add MAC dev flannel.1 dst IP self permanent; write down who tells a node these entries, "
+    "then bridge fdb replace MAC dev flannel.1 dst IP self permanent; write down who tells a node these entries, "
     "under the key `source`: kernel, switch or api",
     hint_zh="klab exec node1 -- bridge fdb del MAC dev flannel.1 dst IP；看到 wget 失败；"
-    "再 bridge fdb add MAC dev flannel.1 dst IP self permanent；"
+    "再 bridge fdb replace MAC dev flannel.1 dst IP self permanent；"
     "把节点从哪里得知这些表项记在键 source 下：kernel、switch 或 api",
 )
 def the_lost_entry(lab: Lab) -> None:

@@ -14,6 +14,8 @@ from netlab.topology.errors import TopologyError
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
+SHOWN = 60
+"""Characters of what was found instead, in an error."""
 _NULL = "tag:yaml.org,2002:null"
 _BOOL = "tag:yaml.org,2002:bool"
 _INT = "tag:yaml.org,2002:int"
@@ -124,7 +126,8 @@ class Value:
             return "a mapping"
         if isinstance(self.node, yaml.SequenceNode):
             return "a list"
-        return "nothing" if self.is_null or not self.node.value else repr(self.node.value)
+        text = self.node.value if len(self.node.value) <= SHOWN else f"{self.node.value[:SHOWN]}…"
+        return "nothing" if self.is_null or not text else repr(text)
 
     def _child(self, node: yaml.Node, suffix: str) -> Value:
         mark = node.start_mark
