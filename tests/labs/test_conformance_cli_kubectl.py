@@ -330,6 +330,8 @@ def _proxy(ns: Space, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         os.kill(started.pid, signal.SIGTERM)
         started.wait(30)
+        if started.stdout is not None:
+            started.stdout.close()
 
 
 def _get(sock: socket.socket, path: str) -> str:

@@ -143,6 +143,8 @@ class Kubelet:
             worker.update(pod)
 
     def _on_delete(self, pod: Obj) -> None:
+        # As upstream's podManager: the next pod may be bound because this one is gone from the API.
+        self.admission.remove(uid(pod))
         worker = self.workers.get(uid(pod))
         if worker is not None:
             worker.removed(pod)

@@ -219,6 +219,7 @@ def _own_programs(root: Path) -> None:
         ("agnhost", "agnhost"),
         ("pause", "pause"),
         ("http-echo", "httpecho"),
+        ("httpd", "httpd"),
         ("loadgen", "loadgen"),
     ):
         text = (
