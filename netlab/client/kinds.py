@@ -42,6 +42,8 @@ PERSISTENT_VOLUME_CLAIMS = ("v1", "persistentvolumeclaims")
 PERSISTENT_VOLUMES = ("v1", "persistentvolumes")
 VALIDATING_ADMISSION_POLICIES = ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies")
 STORAGE_CLASSES = ("storage.k8s.io/v1", "storageclasses")
+SERVICE_CIDRS = ("networking.k8s.io/v1", "servicecidrs")
+IP_ADDRESSES = ("networking.k8s.io/v1", "ipaddresses")
 CLUSTER_ROLES = ("rbac.authorization.k8s.io/v1", "clusterroles")
 
 

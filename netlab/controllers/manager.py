@@ -57,6 +57,7 @@ CONTROLLERS: dict[str, str] = {
     "resourcequota": "netlab.controllers.resourcequota:ResourceQuotaController",
     "clusterrole-aggregation": "netlab.controllers.clusterrole_aggregation:ClusterRoleAggregation",
     "validatingadmissionpolicy-status": "netlab.controllers.policy_status:PolicyStatusController",
+    "service-cidr": "netlab.controllers.service_cidrs:ServiceCidrController",
     "csrapproving": "netlab.controllers.csr_approving:CsrApprovingController",
     "csrcleaner": "netlab.controllers.csr_cleaner:CsrCleaner",
     "bootstrapsigner": "netlab.controllers.bootstrap_tokens:BootstrapSigner",
@@ -64,6 +65,25 @@ CONTROLLERS: dict[str, str] = {
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
 }
 """Upstream's names, in the order in which a starting cluster needs them."""
+
+ABSENT: dict[str, str] = {
+    "serviceaccount-token": "token Secrets of the kind kubernetes.io/service-account-token are not filled",
+    "legacy-serviceaccount-token-cleaner": "there are no such Secrets to clean",
+    "ttl": "kubelets here watch what their pods read, whatever a node's TTL annotation says",
+    "ttl-after-finished": "the job controller does it",
+    "persistentvolume-attach-detach": "no volume here has to be attached to a node",
+    "persistentvolume-expander": "volumes of type hostPath and local have no size to change",
+    "node-route": "there is no cloud: the overlay has its own routes",
+    "cloud-node-lifecycle": "there is no cloud",
+    "selinux-warning": "nodes have no SELinux",
+    "resourceclaim": "off by default in 1.33, as all below",
+    "device-taint-eviction": "",
+    "kube-apiserver-serving-clustertrustbundle-publisher": "",
+    "storageversion-garbage-collector": "",
+    "storage-version-migrator": "",
+    "volumeattributesclass-protection": "",
+}
+"""The rest of upstream's controllers (kube-controller-manager 1.33), and why they are not here."""
 
 
 def load(name: str) -> Callable[[Context], Controller]:
