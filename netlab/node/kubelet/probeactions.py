@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from netlab.api.types import Obj
+from netlab.node.kubelet.fairtime import fair_timeout
 from netlab.node.kubelet.ports import Sockets
 from netlab.node.kubelet.probes import Result, port_number
 from netlab.node.version import KUBELET_VERSION
@@ -68,7 +69,7 @@ async def run_exec(runtime: Runtime, container_id: str, argv: Sequence[str], tim
 async def run_tcp(sockets: Sockets, host: str, port: int, timeout: float) -> Result:
     """A connection that opens is success."""
     try:
-        async with asyncio.timeout(timeout):
+        async with fair_timeout(timeout):
             (await connect(sockets, host, port)).close()
     except TimeoutError:
         return Result(False, f"dial tcp {_join(host, port)}: i/o timeout")
@@ -131,7 +132,7 @@ async def run_http(sockets: Sockets, action: Obj, host: str, port: int, timeout:
     """200 to 399 is success."""
     request, url = _http_request(action, host, port, agent)
     try:
-        async with asyncio.timeout(timeout):
+        async with fair_timeout(timeout):
             code, body = await _exchange(sockets, action, host, port, request)
     except TimeoutError:
         return Result(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
