@@ -23,6 +23,7 @@ metadata: {{name: {name}, labels: {{app: {app}}}}}
 spec:
   nodeSelector: {{kubernetes.io/hostname: {node}}}
   terminationGracePeriodSeconds: 0
+  tolerations: [{{operator: Exists}}]  # a cable that is out may take longer than a pod is left on its node
   containers:
     - name: main
       image: {image}
