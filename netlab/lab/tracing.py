@@ -273,8 +273,8 @@ def _is_address(words: str) -> bool:
 
 
 def _plain(address: str, port: str, asked: Asked) -> Target:
-    if port and not port.isdigit():
-        raise LabError(f"'{port}' is no port number", 2)
+    if port and not (port.isdigit() and 0 < int(port) < 65536):
+        raise LabError(f"'{port}' is no port: a number from 1 to 65535, or a port's name in the Service or pod", 2)
     protocol = asked.protocol or ("tcp" if port else "icmp")
     if protocol != "icmp" and not port:
         raise LabError(f"to which port? {asked.target}:PORT", 2)

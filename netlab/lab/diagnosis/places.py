@@ -100,6 +100,15 @@ def _unknown(text: str, topology: Topology, objects: Objects) -> str:
 def target(text: str, place: Place, topology: Topology, objects: Objects) -> Target:
     """What DST means for someone at `place`. A Service that does not exist is one: that is then what is wrong."""
     host, port = _split(text)
+    if port.isdigit() and not 0 < int(port) < 65536:
+        raise LabError(f"'{port}' is no port: a number from 1 to 65535, or a port's name in the Service", 2)
+    found = _target(host, port, place, topology, objects)
+    if found.port_name and found.kind in ("address", "machine"):
+        raise LabError(f"'{found.port_name}' is no port number, and {host} has no ports by names", 2)
+    return found
+
+
+def _target(host: str, port: str, place: Place, topology: Topology, objects: Objects) -> Target:
     number = int(port) if port.isdigit() else None
     name = "" if port.isdigit() else port
     if _is_address(host):
