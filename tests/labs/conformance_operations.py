@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from tests.labs.sig_network_tools import Api, Obj, watch
+from tests.labs.conformance_tools import Watch, annotated
+from tests.labs.sig_network_tools import Api, Obj
 
 
 def discovered(api: Api, group: str, kind: str, *resources: str) -> None:
@@ -18,6 +20,16 @@ def discovered(api: Api, group: str, kind: str, *resources: str) -> None:
         assert listed[resource] == kind
 
 
+def _seen(
+    api: Api, path: str, act: Callable[[], object], *kinds: str, fits: Callable[[Obj], object] = lambda obj: True
+) -> None:
+    """What is done is seen by a watch; controllers may write to the objects between."""
+    watch = Watch(api, path)
+    act()
+    for kind in kinds:
+        watch.sees(kind, fits)
+
+
 def operations(api: Api, collection: str, objects: list[Obj], everywhere: str, status: Obj | None = None) -> None:
     """create, get, list, watch, patch, update, (status), delete, deletecollection; `objects` are three."""
     query = f"{collection}?labelSelector=special-label%3D{objects[0]['metadata']['labels']['special-label']}"
@@ -27,26 +39,24 @@ def operations(api: Api, collection: str, objects: list[Obj], everywhere: str, s
         for obj in objects:
             api.call("POST", collection, obj)
 
-    watch(api, query, create, ["ADDED"] * 3)
+    _seen(api, query, create, *["ADDED"] * 3)
     assert api.get(one)["metadata"]["name"] == objects[0]["metadata"]["name"]
     selector = query.partition("?")[2]
     assert len(api.get(query)["items"]) == 3
     assert len(api.get(f"{everywhere}?{selector}")["items"]) == 3
     patch = {"metadata": {"annotations": {"patched": "true"}}}
-    (event,) = watch(api, query, lambda: api.merge(one, patch), ["MODIFIED"])
-    assert event["object"]["metadata"]["annotations"]["patched"] == "true"
+    _seen(api, query, lambda: api.merge(one, patch), "MODIFIED", fits=annotated("patched", "true"))
 
     def update() -> None:
         api.update(one, lambda obj: obj["metadata"]["annotations"].update(updated="true"))
 
-    (event,) = watch(api, query, update, ["MODIFIED"])
-    assert event["object"]["metadata"]["annotations"]["updated"] == "true"
+    _seen(api, query, update, "MODIFIED", fits=annotated("updated", "true"))
     if status is not None:
         _change_status(api, one, status)
-    watch(api, query, lambda: api.call("DELETE", one), ["DELETED"])
+    _seen(api, query, lambda: api.call("DELETE", one), "DELETED")
     assert api.gone(one)
     assert len(api.get(query)["items"]) == 2
-    watch(api, query, lambda: api.call("DELETE", query), ["DELETED"] * 2)
+    _seen(api, query, lambda: api.call("DELETE", query), "DELETED", "DELETED")
     assert api.get(query)["items"] == []
 
 
