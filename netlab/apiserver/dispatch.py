@@ -51,7 +51,7 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
     kind = api.measured.kind(request)
     api.measured.begun(kind, begun)
     try:
-        user = api.authenticator.authenticate(api, der, request.headers.get("authorization", ""))
+        user = api.authenticator.authenticate(api, der, request.headers.get("authorization", ""), request.warnings)
         if api.auditor is not None:
             request.audit = api.auditor.begin(request, user)
         if user is None:

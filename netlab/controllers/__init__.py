@@ -17,6 +17,8 @@ class ControllersConfig:
 
     `signing_key` is the PEM of the CA's key, which signs approved certificate requests; empty: nothing is signed.
 
+    `account_key` is the PEM of the key that signs tokens of ServiceAccounts; empty: their Secrets stay as they are.
+
     `load_balancer_pool` are the ranges of addresses for LoadBalancer Services; none: those stay pending.
 
     `secure_port` is where health and metrics are served over HTTPS; 0: nowhere. Upstream's is 10257.
@@ -30,6 +32,7 @@ class ControllersConfig:
     node_mask: int = 24
     root_ca: str = ""
     signing_key: str = field(default="", repr=False)
+    account_key: str = field(default="", repr=False)
     cluster_name: str = "netlab"
     load_balancer_pool: tuple[str, ...] = ()
     controllers: tuple[str, ...] = ()

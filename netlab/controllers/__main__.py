@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--cluster-name", default="netlab")
     parser.add_argument("--root-ca-file", type=Path, help="published in every namespace")
     parser.add_argument("--cluster-signing-key-file", type=Path, help="signs approved certificate requests")
+    parser.add_argument("--service-account-private-key-file", type=Path, help="signs the tokens in Secrets")
     parser.add_argument("--upstream-timing", action="store_true", help="Kubernetes' own periods, not a lab's")
     parser.add_argument("--secure-port", type=int, default=0, help="health and metrics over HTTPS; 0: nowhere")
     options = parser.parse_args()
@@ -43,6 +44,8 @@ def main() -> None:
         url, context, token = load(options.kubeconfig)
         authority = options.root_ca_file.read_text() if options.root_ca_file else ""
         key = options.cluster_signing_key_file.read_text() if options.cluster_signing_key_file else ""
+        accounts = options.service_account_private_key_file
+        account_key = accounts.read_text() if accounts else ""
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
     config = ControllersConfig(
@@ -51,6 +54,7 @@ def main() -> None:
         node_mask=options.node_cidr_mask_size,
         root_ca=authority,
         signing_key=key,
+        account_key=account_key,
         cluster_name=options.cluster_name,
         controllers=() if options.controllers == "*" else tuple(options.controllers.split(",")),
         identity=f"{socket.gethostname()}_{new_uid()}",

@@ -63,12 +63,12 @@ CONTROLLERS: dict[str, str] = {
     "bootstrapsigner": "netlab.controllers.bootstrap_tokens:BootstrapSigner",
     "tokencleaner": "netlab.controllers.bootstrap_tokens:TokenCleaner",
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
+    "serviceaccount-token": "netlab.controllers.serviceaccount_tokens:ServiceAccountTokens",
 }
 """Upstream's names, in the order in which a starting cluster needs them."""
 
 ABSENT: dict[str, str] = {
-    "serviceaccount-token": "token Secrets of the kind kubernetes.io/service-account-token are not filled",
-    "legacy-serviceaccount-token-cleaner": "there are no such Secrets to clean",
+    "legacy-serviceaccount-token-cleaner": "it waits for a year without use; no lab is that old",
     "ttl": "kubelets here watch what their pods read, whatever a node's TTL annotation says",
     "ttl-after-finished": "the job controller does it",
     "persistentvolume-attach-detach": "no volume here has to be attached to a node",

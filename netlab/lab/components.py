@@ -187,6 +187,7 @@ def controller_manager(name: str, state: str, runtime: str, upstream_timing: boo
         node_mask6=cluster.node_prefix6,
         root_ca=(paths.pki / "ca.crt").read_text(),
         signing_key=(paths.pki / "ca.key").read_text(),
+        account_key=(paths.pki / "sa.key").read_text(),
         cluster_name=topology.name,
         load_balancer_pool=cluster.load_balancer_pool,
         secure_port=10257,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import ssl
+import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from tests.labs.conformance_operations import discovered, operations
 from tests.labs.conformance_tools import Watch, condition, names, pause, pod, said
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
-from tests.labs.sig_network_tools import AGNHOST, Obj, Space
+from tests.labs.sig_network_tools import AGNHOST, Obj, Space, kubectl
 
 pytestmark = pytest.mark.timeout(300)
 A = "ServiceAccounts "
@@ -86,6 +89,43 @@ def test_review(space: Space) -> None:  # noqa: F811
     assert status["authenticated"] is True
     assert "error" not in status
     assert status["user"]["username"] == f"system:serviceaccount:{space.name}:e2e-sa"
+
+
+def test_a_token_in_a_secret(space: Space) -> None:  # noqa: F811
+    """Filled by the controllers, mounted by a pod, good for requests, listed by describe, gone with its account."""
+    api, of = space.api, "kubernetes.io/service-account.name"
+    _account(space, "robot")
+    meta = {"name": "robot-token", "annotations": {of: "robot"}}
+    space.create("secrets", {"metadata": meta, "type": "kubernetes.io/service-account-token"})
+    path = space.path("secrets", "robot-token")
+    space.wait("the token", lambda: "token" in (api.get(path).get("data") or {}))
+    token = base64.b64decode(api.get(path)["data"]["token"]).decode()
+
+    container = {"name": "agnhost-container", "image": AGNHOST,
+                 "args": ["mounttest", "--file_content=/secret/token"],
+                 "volumeMounts": [{"name": "v", "mountPath": "/secret"}]}  # fmt: skip
+    text = said(space, pod(container, name="mounts", restartPolicy="Never",
+                           volumes=[{"name": "v", "secret": {"secretName": "robot-token"}}]))  # fmt: skip
+    assert text.partition(": ")[2].strip() == token
+    described = kubectl(space.user, "describe", "sa", "robot", "-n", space.name)
+    assert "Tokens:              robot-token" in described.stdout, described.stderr
+
+    def status(what: str) -> int:
+        context = ssl.create_default_context(cadata=base64.b64decode(api.get(path)["data"]["ca.crt"]).decode())
+        request = urllib.request.Request(api.server + what, headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as problem:
+            return problem.code
+
+    assert (status("/api"), status(path)) == (200, 403)
+    assert _reviewed(space, token)["user"]["username"] == f"system:serviceaccount:{space.name}:robot"
+    label = "kubernetes.io/legacy-token-last-used"
+    space.wait("the day of its use", lambda: label in api.get(path)["metadata"].get("labels", {}))
+    api.call("DELETE", space.path("serviceaccounts", "robot"))
+    space.wait("the Secret to go", lambda: api.gone(path))
+    assert _reviewed(space, token)["error"] == "[invalid bearer token, Token has been invalidated]"
 
 
 @conformance(A + "ServiceAccountIssuerDiscovery should support OIDC discovery of service account issuer")

@@ -6,6 +6,7 @@ import base64
 
 import orjson
 
+from netlab.api import legacy_tokens
 from netlab.api.types import Obj
 from netlab.api.validation import addresses, names, resources, scheduling
 from netlab.api.validation.containers import protocol
@@ -75,8 +76,8 @@ def secret(obj: Obj) -> list[FieldError]:
         size += len(base64.b64decode(value))
     if size > _MAX_DATA:
         found.append(too_long("data", _MAX_DATA))
-    if kind == "kubernetes.io/service-account-token":
-        name = "kubernetes.io/service-account.name"
+    if kind == legacy_tokens.TYPE:
+        name = legacy_tokens.ACCOUNT_NAME
         if not (obj["metadata"].get("annotations") or {}).get(name):
             found.append(required(f"metadata.annotations[{name}]"))
     elif kind in _JSON_SECRETS:

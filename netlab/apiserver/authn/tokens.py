@@ -49,7 +49,8 @@ class ServiceAccountTokens:
         return _read(self._pem)
 
     @cached_property
-    def _public(self) -> Any:
+    def public(self) -> Any:
+        """The key that signatures are checked with."""
         return _read(self._public_pem)
 
     def now(self) -> float:
@@ -100,7 +101,7 @@ class ServiceAccountTokens:
         try:
             found: dict[str, Any] = jwt.decode(
                 token,
-                self._public,
+                self.public,
                 algorithms=["ES256"],
                 issuer=self.issuer,
                 options={"verify_aud": False, "require": ["exp", "iss", "sub"], "verify_exp": False},
@@ -155,6 +156,10 @@ def _user(claims: Claims) -> User:
     for claim in ("node", "pod"):
         bound = private.get(claim) or {}
         extra += [(f"{_PREFIX}{claim}-{field}", (str(bound[field]),)) for field in ("name", "uid") if bound.get(field)]
+    return account_user(namespace, account["name"], str(account.get("uid", "")), tuple(extra))
+
+
+def account_user(namespace: str, name: str, uid: str, extra: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> User:
+    """Whom a ServiceAccount's token stands for."""
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
-    name = f"system:serviceaccount:{namespace}:{account['name']}"
-    return User(name, groups, str(account.get("uid", "")), tuple(extra))
+    return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)

@@ -26,10 +26,12 @@ async def patch(api: Api, request: Request, resource: Resource) -> Answer:
     document = patches.parse(kind, request.body)
     strictness = field_validation(request)
 
+    before = list(request.warnings)
+
     def patched(current: Obj) -> Obj:
         result = patches.apply(kind, document, current, resource)
         obj, warnings = _decoded(result, current, resource, strictness)
-        request.warnings[:] = warnings
+        request.warnings[:] = [*before, *warnings]
         return obj
 
     return await change(api, request, resource, patched)

@@ -4,6 +4,7 @@ from netlab.api import errors, meta
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
+from netlab.apiserver.authn.legacy import TokenError
 from netlab.apiserver.authz import Action
 from netlab.apiserver.body import decode_of
 from netlab.apiserver.representation import show
@@ -15,9 +16,13 @@ async def token_review(api: Api, request: Request, resource: Resource) -> Answer
     spec = body.get("spec") or {}
     if not spec.get("token"):
         raise errors.bad_request("token is required for TokenReview in authentication")
-    found = api.authenticator.review(api, str(spec["token"]), spec.get("audiences") or ())
+    why = "token lookup failed"
+    try:
+        found = api.authenticator.review(api, str(spec["token"]), spec.get("audiences") or (), request.warnings)
+    except TokenError as error:
+        found, why = None, str(error)
     if found is None:
-        status: Obj = {"user": {}, "error": "[invalid bearer token, token lookup failed]"}
+        status: Obj = {"user": {}, "error": f"[invalid bearer token, {why}]"}
     else:
         user, audiences = found
         status = {"authenticated": True, "user": user.info(), "audiences": audiences}
