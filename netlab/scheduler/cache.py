@@ -14,6 +14,7 @@ from netlab.api import meta
 from netlab.api.labels import Selector
 from netlab.api.types import Obj
 from netlab.scheduler.model import NodeInfo, PodInfo
+from netlab.scheduler.volumes import Storage
 
 SELECTORS_KEPT = 256
 
@@ -31,6 +32,8 @@ class Snapshot(Protocol):
     def with_anti_affinity(self) -> Iterable[PodInfo]: ...
     @property
     def namespace_labels(self) -> Mapping[str, Mapping[str, str]]: ...
+    @property
+    def storage(self) -> Storage: ...
     def matching(self, namespace: str, selector: Selector) -> Mapping[str, int]:
         """How many live pods of the namespace match, by node name."""
         ...
@@ -53,6 +56,7 @@ class Cache:
         self._counters: dict[tuple[str, Selector], dict[str, int]] = {}
         self.namespace_labels: dict[str, Mapping[str, str]] = {}
         self.selectors: DefaultSelectors | None = None
+        self.storage = Storage()
 
     @property
     def nodes(self) -> list[NodeInfo]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from netlab.scheduler import volumes
 from netlab.scheduler.cache import Snapshot
 from netlab.scheduler.filters import FILTERS, Check, Rejection
 from netlab.scheduler.model import NodeInfo, PodInfo
@@ -32,9 +33,13 @@ class Failure:
 
     total: int
     rejections: Mapping[str, Rejection] = field(default_factory=dict)
+    everywhere: Rejection | None = None
+    """What is wrong with the pod itself; no node was looked at then."""
 
     @property
     def plugins(self) -> frozenset[str]:
+        if self.everywhere is not None:
+            return frozenset((self.everywhere.plugin,))
         return frozenset(rejection.plugin for rejection in self.rejections.values())
 
     def message(self, preemption: str = "") -> str:
@@ -43,7 +48,9 @@ class Failure:
             return "no nodes available to schedule pods"
         reasons = Counter(reason for rejection in self.rejections.values() for reason in rejection.reasons)
         text = f"0/{self.total} nodes are available"
-        if reasons:
+        if self.everywhere is not None:
+            text += f": {', '.join(self.everywhere.reasons)}."
+        elif reasons:
             text += ": " + ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items())) + "."
         return f"{text} preemption: {preemption}" if preemption else text
 
@@ -83,9 +90,12 @@ def schedule(
     `passed` is told of each of upstream's extension points that was gone through.
     """
     nodes = snapshot.nodes
-    checks = prepare(pod, snapshot)
+    why = volumes.problem(pod, snapshot.storage) if pod.claims and nodes else ""
+    checks = prepare(pod, snapshot) if not why else []
     if passed is not None:
         passed("PreFilter")
+    if why:
+        return Failure(len(nodes), everywhere=Rejection("VolumeBinding", (why,), False))
     feasible: list[NodeInfo] = []
     rejections: dict[str, Rejection] = {}
     limit = enough(len(nodes))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from netlab.api.labels import node_selector_matches
-from netlab.scheduler import affinity, spread
+from netlab.scheduler import affinity, spread, volumes
 from netlab.scheduler.model import NodeInfo, PodInfo, tolerates
 
 if TYPE_CHECKING:
@@ -121,6 +121,19 @@ def node_resources_fit(pod: PodInfo, snapshot: Snapshot) -> Check | None:
     return check
 
 
+def volume_binding(pod: PodInfo, snapshot: Snapshot) -> Check | None:
+    """The volumes that the pod's claims are bound to exist and are within the node's reach."""
+    bound = volumes.bound_volumes(pod, snapshot.storage) if pod.claims else []
+    if not bound:
+        return None
+
+    def check(node: NodeInfo) -> Rejection | None:
+        why = volumes.conflict(bound, node)
+        return _fixed("VolumeBinding", why) if why else None
+
+    return check
+
+
 def pod_topology_spread(pod: PodInfo, snapshot: Snapshot) -> Check | None:
     """topologySpreadConstraints with DoNotSchedule."""
     hard = spread.prepare_filter(pod, snapshot)
@@ -158,6 +171,7 @@ FILTERS: tuple[Prepare, ...] = (
     node_affinity,
     node_ports,
     node_resources_fit,
+    volume_binding,
     pod_topology_spread,
     inter_pod_affinity,
 )

@@ -174,6 +174,17 @@ class PodInfo:
         return self.spec.get("nodeSelector") or {}
 
     @cached_property
+    def claims(self) -> tuple[tuple[str, bool], ...]:
+        """(name, ephemeral) of each PersistentVolumeClaim, its own or one made for it."""
+        found = []
+        for volume in self.spec.get("volumes") or ():
+            if volume.get("persistentVolumeClaim") is not None:
+                found.append((volume["persistentVolumeClaim"].get("claimName", ""), False))
+            elif volume.get("ephemeral") is not None:
+                found.append((f"{self.name}-{volume['name']}", True))
+        return tuple(found)
+
+    @cached_property
     def gates(self) -> list[str]:
         return [gate["name"] for gate in self.spec.get("schedulingGates") or ()]
 

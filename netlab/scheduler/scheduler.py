@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from netlab.api import labels as labelling
@@ -17,7 +18,15 @@ from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.events import EventRecorder
 from netlab.client.informer import Informer
-from netlab.client.kinds import NAMESPACES, NODES, PODS, SERVICES
+from netlab.client.kinds import (
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SERVICES,
+    STORAGE_CLASSES,
+)
 from netlab.client.leaderelection import run_as_leader
 from netlab.client.measured import leading
 from netlab.client.workqueue import OUTAGE_MOST
@@ -27,6 +36,7 @@ from netlab.scheduler.measured import Measured, resources
 from netlab.scheduler.model import PodInfo
 from netlab.scheduler.preemption import Preemption, preempt
 from netlab.scheduler.queue import Entry, SchedulingQueue
+from netlab.scheduler.volumes import Storage
 
 if TYPE_CHECKING:
     from netlab.scheduler import SchedulerConfig
@@ -95,6 +105,9 @@ class Scheduler:
         self.namespaces = Informer(client, NAMESPACES, timing=timing)
         self.services = Informer(client, SERVICES, timing=timing)
         self.cache.selectors = _Selectors(self.services)
+        kinds = (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES)
+        self.storage = claims, volumes, classes = tuple(Informer(client, kind, timing=timing) for kind in kinds)
+        self.cache.storage = Storage(claims.store, volumes.store, classes.store)
         self.nominated: dict[str, tuple[str, PodInfo]] = {}
         self._slots = asyncio.Semaphore(config.bind_concurrency)
         self._writes: set[asyncio.Task[None]] = set()
@@ -102,6 +115,12 @@ class Scheduler:
         self.nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
         self.pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
         self.namespaces.add_handler(self._namespace, lambda old, new: self._namespace(new))
+        claims.add_handler(
+            lambda claim: self._claim(claim, "PersistentVolumeClaimAdd"),
+            lambda old, new: self._claim(new, "PersistentVolumeClaimUpdate"),
+        )
+        for informer, kind in ((volumes, "PersistentVolume"), (classes, "StorageClass")):
+            informer.add_handler(partial(self._storage, f"{kind}Add"), partial(self._storage, f"{kind}Update"))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -115,12 +134,16 @@ class Scheduler:
             for task in self._writes:
                 task.cancel()
             await self.events.close()
-            await asyncio.gather(*(i.stop() for i in (self.pods, self.nodes, self.namespaces, self.services)))
+            informers = (self.pods, self.nodes, self.namespaces, self.services, *self.storage)
+            await asyncio.gather(*(informer.stop() for informer in informers))
 
     async def _loop(self) -> None:
         while True:
             await self._slots.acquire()
             entry = await self.queue.pop()
+            if entry.pod.claims:
+                # most clusters have no claims: the first pod with one starts the watches
+                await asyncio.gather(*(informer.wait_synced() for informer in self.storage))
             try:
                 write = self._decide(entry)
             except Exception:
@@ -268,6 +291,17 @@ class Scheduler:
 
     def _namespace(self, namespace: Obj) -> None:
         self.cache.namespace_labels[meta.name(namespace)] = meta.labels(namespace)
+
+    def _claim(self, claim: Obj, event: str) -> None:
+        namespace, name = meta.namespace(claim), meta.name(claim)
+
+        def named(entry: Entry) -> bool:
+            return entry.pod.namespace == namespace and any(name == one for one, _ in entry.pod.claims)
+
+        self.queue.wake(lambda entry: "VolumeBinding" in entry.plugins and named(entry), event)
+
+    def _storage(self, event: str, *_: Obj) -> None:
+        self.queue.wake(lambda entry: "VolumeBinding" in entry.plugins, event)
 
     def _pod_added(self, pod: Obj) -> None:
         spec, uid = pod.get("spec") or {}, meta.uid(pod)

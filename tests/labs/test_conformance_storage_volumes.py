@@ -15,6 +15,9 @@ from tests.labs.conformance_names import check
 from tests.labs.conformance_tools import (
     create,
     log,
+    names,
+    pause,
+    pod,
     refused,
     said,
     volume_pod,
@@ -333,3 +336,29 @@ def test_all_in_one(space: Space) -> None:  # noqa: F811
 
 def test_no_name_is_missing() -> None:
     check("storage", 90, {})
+
+
+def test_a_pod_waits_for_its_claim(space: Space) -> None:  # noqa: F811
+    """Pending, with the scheduler's words, until a volume is bound; then where that volume is."""
+    claim = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": f"{space.name}-v",
+             "resources": {"requests": {"storage": "1Mi"}}}  # fmt: skip
+    space.create("persistentvolumeclaims", {"metadata": {"name": "c"}, "spec": claim})
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}
+    path = space.path("pods", space.create("pods", pod(pause(), name="waits", volumes=[volume]))["metadata"]["name"])
+
+    def why() -> str:
+        found = [one for one in space.api.get(path)["status"].get("conditions") or () if one["type"] == "PodScheduled"]
+        return str(found[0].get("message", "")) if found else ""
+
+    space.wait("the scheduler's words", lambda: "has unbound immediate PersistentVolumeClaims. preemption: 0/" in why())
+    node = sorted(names(space.api, "/api/v1/nodes"))[-1]
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]
+    spec = {"capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+            "hostPath": {"path": f"/tmp/{space.name}", "type": "DirectoryOrCreate"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}  # fmt: skip
+    volumes = "/api/v1/persistentvolumes"
+    space.api.call("POST", volumes, {"metadata": {"name": f"{space.name}-v"}, "spec": spec})
+    space.ready("waits")
+    assert space.api.get(path)["spec"]["nodeName"] == node
+    space.api.call("DELETE", path)
+    space.api.call("DELETE", f"{volumes}/{space.name}-v")

@@ -9,6 +9,7 @@ from netlab.scheduler.cache import Cache
 from netlab.scheduler.cycle import Failure, Placement, enough, schedule
 from netlab.scheduler.model import PodInfo, pod_requests, tolerates
 from netlab.scheduler.preemption import Preemption, preempt
+from netlab.scheduler.volumes import Storage
 
 HOST = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -283,3 +284,92 @@ def test_room_kept_for_a_nominated_pod_is_not_given_away() -> None:
 @pytest.mark.parametrize(("total", "expected"), [(3, 3), (99, 99), (100, 100), (1000, 420), (5000, 500)])
 def test_how_many_feasible_nodes_are_enough(total: int, expected: int) -> None:
     assert enough(total) == expected
+
+
+def claim(
+    *, volume: str = "", bound: bool = False, class_name: str = "", phase: str = "Pending", **metadata: Any
+) -> Obj:
+    notes = {"pv.kubernetes.io/bind-completed": "yes"} if bound else {}
+    data = {"name": "c", "namespace": "default", "annotations": notes, **metadata}
+    return {
+        "metadata": data,
+        "spec": {"volumeName": volume, "storageClassName": class_name},
+        "status": {"phase": phase},
+    }
+
+
+OWN: Obj = {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}
+MADE: Obj = {"name": "v", "ephemeral": {}}
+OWNER = {"ownerReferences": [{"uid": "p", "controller": True, "kind": "Pod", "name": "p"}]}
+UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
+
+
+@pytest.mark.parametrize(
+    ("volume", "key", "found", "why"),
+    [
+        (OWN, "default/c", None, 'persistentvolumeclaim "c" not found'),
+        (OWN, "other/c", claim(), 'persistentvolumeclaim "c" not found'),
+        (OWN, "default/c", claim(), UNBOUND),
+        (OWN, "default/c", claim(class_name="now"), UNBOUND),
+        (OWN, "default/c", claim(class_name="unknown"), UNBOUND),
+        (OWN, "default/c", claim(class_name="late", volume="here"), UNBOUND),
+        (OWN, "default/c", claim(class_name="late"), ""),
+        (OWN, "default/c", claim(volume="here", bound=True), ""),
+        (
+            OWN,
+            "default/c",
+            claim(volume="old", bound=True, phase="Lost"),
+            'persistentvolumeclaim "c" bound to non-existent persistentvolume "old"',
+        ),
+        (
+            OWN,
+            "default/c",
+            claim(deletionTimestamp="2026-01-01T00:00:00Z"),
+            'persistentvolumeclaim "c" is being deleted',
+        ),
+        (
+            MADE,
+            "default/p-v",
+            None,
+            'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v"',
+        ),
+        (
+            MADE,
+            "default/p-v",
+            claim(name="p-v"),
+            "PVC default/p-v was not created for pod default/p (pod is not owner)",
+        ),
+        (MADE, "default/p-v", claim(name="p-v", volume="here", bound=True, **OWNER), ""),
+    ],
+)
+def test_claims_that_keep_a_pod_waiting(volume: Obj, key: str, found: Obj | None, why: str) -> None:
+    cache = cluster([node("a"), node("b")])
+    classes = {"late": {"volumeBindingMode": "WaitForFirstConsumer"}, "now": {"volumeBindingMode": "Immediate"}}
+    volumes = {"here": {"metadata": {"name": "here"}, "spec": {}}}
+    cache.storage = Storage({key: found} if found else {}, volumes, classes)
+    new = pod("p", volumes=[volume])
+    if not why:
+        assert placed(new, cache) in ("a", "b")
+        return
+    result = schedule(PodInfo(new), cache)
+    assert isinstance(result, Failure) and result.plugins == {"VolumeBinding"}
+    helps = preempt(PodInfo(new), result, cache, {})
+    assert isinstance(helps, str)
+    assert result.message(helps) == (
+        f"0/2 nodes are available: {why}. "
+        "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    )
+
+
+def test_a_bound_volume_says_where() -> None:
+    cache = cluster([node("a"), node("b")])
+    terms = [{"matchExpressions": [{"key": HOST, "operator": "In", "values": ["b"]}]}]
+    local = {"metadata": {"name": "l"}, "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}
+    cache.storage = Storage({"default/c": claim(volume="l", bound=True)}, {"l": local})
+    new = pod("p", volumes=[OWN])
+    assert {placed(new, cache) for _ in range(10)} == {"b"}
+    cache.remove_node("b")
+    assert refused(new, cache) == "0/1 nodes are available: 1 node(s) had volume node affinity conflict."
+    cache.storage = Storage({"default/c": claim(volume="l", bound=True)})
+    reason = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+    assert refused(new, cache) == f"0/1 nodes are available: 1 {reason}."

@@ -10,7 +10,7 @@ from netlab.api import meta
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
-from netlab.client.kinds import EVENTS, NODES, PODS
+from netlab.client.kinds import EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PODS
 from netlab.scheduler import SchedulerConfig, run_scheduler
 
 
@@ -68,6 +68,30 @@ async def test_waits_for_room_and_takes_it(api: FakeApi) -> None:
     assert condition()["message"].startswith("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes")
     api.remove(PODS, "default/first")
     await eventually(lambda: where(api, "second") == "n1", "second bound")
+
+
+async def test_waits_for_its_claim(api: FakeApi) -> None:
+    api.add(node("n1"))
+    api.add(pod("p", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]))
+
+    def message() -> str:
+        condition = meta.condition(api.find(PODS, "default/p"), "PodScheduled") or {}
+        return str(condition.get("message", ""))
+
+    await eventually(lambda: 'persistentvolumeclaim "c" not found.' in message(), "no claim")
+    volume: Obj = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {}}
+    claim: Obj = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "c", "namespace": "default"},
+    }
+    api.add(claim | {"spec": {}})
+    await eventually(lambda: "pod has unbound immediate PersistentVolumeClaims. preemption" in message(), "unbound")
+    assert where(api, "p") == ""
+    api.add(volume)
+    bound = {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}
+    await Client(api).patch(PERSISTENT_VOLUME_CLAIMS, "c", bound, "default", patch_type="merge")
+    await eventually(lambda: where(api, "p") == "n1", "bound")
 
 
 async def test_waits_for_a_node(api: FakeApi) -> None:
