@@ -115,7 +115,7 @@ async def mounts() -> None:
             ),
         )
         status = await ended(web.runtime, id_)
-        assert text(status, "stdout") == "datasecretpageone fileone file\n"
+        assert text(status, "stdout") == "datasecretpageone fileone file"
         assert text(status, "stderr").count("Read-only file system") == 1
         assert (place / "data/new").read_text() == "w\n"
         assert single.read_text() == "w\n"
@@ -189,7 +189,7 @@ async def localhost() -> None:
     async with pod("local") as web:
         await web.run(image=AGNHOST, args=("netexec", "--http-port=8080"))
         script = "for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080/hostname && break; sleep 0.1; done"
-        assert await web.output("sh", "-c", script, image="busybox") == "local\n"
+        assert await web.output("sh", "-c", script, image="busybox") == "local"
         second = await ended(
             web.runtime, await web.run(image=AGNHOST, args=("netexec", "--http-port=8080", "--udp-port=-1"))
         )

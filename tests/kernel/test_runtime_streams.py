@@ -47,7 +47,7 @@ async def lines() -> None:
         assert [r[1:] for r in records if r[1] == "stderr"] == [["stderr", "F", "err"]]
         out = [r for r in records if r[1] == "stdout"]
         assert out[0][2:] == ["F", "out"]
-        assert [r[2] for r in out[1:]] == ["P", "P", "F"]
+        assert [r[2] for r in out[1:]] == ["P", "P", "P"]
         assert [len(r[3]) for r in out[1:3]] == [16384, 16384]
         assert "".join(r[3] for r in out[1:]) == "unfinished" + "x" * 40000
 
