@@ -347,6 +347,9 @@ def show(spec: Spec) -> None:
 
 def invoke(call: Any, spec: Spec) -> int:
     """Call a Python target; its result is the exit status, as of sys.exit."""
+    # as the interpreter does at its own start: who writes to a helper that has ended gets an error, and lives
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
     show(spec)
     os.environ.update(spec.get("env") or {})
     try:

@@ -75,6 +75,20 @@ async def exits() -> None:
     assert await client.list("exits/") == []
 
 
+def test_a_closed_pipe_ends_programs_but_not_our_own_processes(box: Box) -> None:
+    box.call(closed_pipes)
+
+
+async def closed_pipes() -> None:
+    client = await InitClient.connect()
+    await client.spawn(ProcessSpec("pipes/ours", target="signal:getsignal", args=(int(signal.SIGPIPE),)))
+    await client.spawn(shell("pipes/program", "kill -PIPE $$"))
+    assert (await ended(client, "pipes/ours")).exit.status == signal.SIG_IGN  # type: ignore[union-attr]
+    assert (await ended(client, "pipes/program")).exit.status == 128 + signal.SIGPIPE  # type: ignore[union-attr]
+    for name in ("pipes/ours", "pipes/program"):
+        await client.forget(name)
+
+
 def test_a_running_process_cannot_be_forgotten(box: Box) -> None:
     box.call(forget_running)
 

@@ -6,6 +6,7 @@ What is seen is what a user sees: `klab ping`, kubectl, and the kernel's own tab
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import shutil
 import sys
@@ -84,6 +85,7 @@ def user() -> Iterator[User]:
         assert user.klab("kubectl", "apply", "-f", "-", stdin=PODS).returncode == 0
         ready = user.kubectl("wait", "--for=condition=Ready", "pod/one", "pod/two", "--timeout=60s", lab="broken")
         assert ready.returncode == 0, ready.stderr + picture(user)
+        _stay(user)
         _settled(user)
         yield user
     finally:
@@ -113,6 +115,22 @@ def test_every_kind_is_injected_here_or_needs_netem() -> None:
 def _metrics_server(user: User) -> str:
     available = '-o=jsonpath={.status.conditions[?(@.type=="Available")].status}'
     return user.kubectl("get", "deployment", "metrics-server", "-n=kube-system", available, lab="broken").stdout
+
+
+def _stay(user: User) -> None:
+    """The add-ons are not evicted while their node is lost: they, too, shall be as before."""
+    for name in ("coredns", "metrics-server"):
+        until(
+            f"{name} is there",
+            lambda name=name: user.kubectl("get", "deployment", name, "-n=kube-system", lab="broken").returncode == 0,
+        )
+        patch = json.dumps({"spec": {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}})
+        done = user.kubectl("patch", "deployment", name, "-n=kube-system", "-p", patch, lab="broken")
+        assert done.returncode == 0, done.stderr
+        rolled = user.kubectl(
+            "rollout", "status", f"deployment/{name}", "-n=kube-system", "--timeout=60s", lab="broken"
+        )
+        assert rolled.returncode == 0, rolled.stderr
 
 
 def _settled(user: User) -> None:
