@@ -38,7 +38,7 @@ class HeartThread:
         """`call()` on that thread, until it returns or the caller is cancelled."""
         if self._loop is None:
             self._loop = type(asyncio.get_running_loop())()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="heart", daemon=True)
+            self._thread = threading.Thread(target=_live, args=(self._loop,), name="heart", daemon=True)
             self._thread.start()
 
         async def called() -> None:
@@ -52,6 +52,19 @@ class HeartThread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(1.0)
             self._loop = self._thread = None
+
+
+def _live(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped, then end what it still runs."""
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
+    finally:
+        loop.close()
 
 
 class NodeLease:

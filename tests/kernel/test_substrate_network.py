@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,10 @@ def test_an_interrupt_reaches_the_running_command(sandbox, topology):
     net = build(topology(SMALL))
     node = net.get("node1")
     node.sendCmd("sleep 100; echo ended")
+    end = time.monotonic() + 10
+    while not (begun := subprocess.run(["pgrep", "-P", str(node.shell.pid)], capture_output=True).stdout):
+        assert time.monotonic() < end, "the command has not begun"
+    assert begun
     node.sendInt()
     assert "ended" in node.waitOutput() or not node.waiting
     assert node.cmd("echo alive").strip() == "alive"

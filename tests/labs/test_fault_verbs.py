@@ -133,8 +133,15 @@ def _stay(user: User) -> None:
         assert rolled.returncode == 0, rolled.stderr
 
 
+def _leaving(user: User) -> str:
+    """Since when the add-ons' old pods are going; empty when they are gone."""
+    stamps = "-o=jsonpath={.items[*].metadata.deletionTimestamp}"
+    return user.kubectl("get", "pods", "-n=kube-system", stamps, lab="broken").stdout.strip()
+
+
 def _settled(user: User) -> None:
     """Every pod reaches every pod, node and Service: nothing is still on its way, nor the last of the add-ons."""
+    until("the old add-ons are gone", lambda: not _leaving(user), found=lambda: picture(user))
     until(
         "the metrics server is there",
         lambda: _metrics_server(user) == "True",

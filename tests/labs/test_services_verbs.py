@@ -62,7 +62,7 @@ def _explained(user: User) -> None:
 
     before = packets()
     on_node(user, CALL)
-    assert packets() == before + 1, "the counters are live"
+    assert packets() > before, "the counters are live"
     three = explained(user, "svc/kube-dns:dns", "-n", "kube-system", "--mode", "all")
     assert {(one["mode"], one["live"]) for one in three} == {("iptables", True), ("ipvs", False), ("nftables", False)}
     assert ends(three[0]) == ends(three[1]) == ends(three[2])

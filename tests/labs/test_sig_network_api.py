@@ -9,6 +9,7 @@ import pytest
 from tests.labs.conformance_operations import discovered, operations
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
 from tests.labs.sig_network_tools import ApiError, Obj, Space, watch
+from tests.labs.tools import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -58,6 +59,7 @@ def test_service_cidr(space: Space) -> None:  # noqa: F811
     assert api.get(one)["metadata"]["name"] == "svc-cidr-test"
     query = f"{path}?labelSelector=special-label%3De2e"
     assert [item["metadata"]["name"] for item in api.get(query)["items"]] == ["svc-cidr-test"]
+    until("the controller has said so", lambda: (api.get(one).get("status") or {}).get("conditions"))
     (event,) = watch(api, query, lambda: api.merge(one, {"metadata": {"annotations": {"patched": "true"}}}),
                      ["MODIFIED"])  # fmt: skip
     assert event["object"]["metadata"]["annotations"]["patched"] == "true"

@@ -158,7 +158,7 @@ def cells(lab: Traced) -> dict[str, Cell]:
         ),
         "pod → cluster IP, hairpin": Cell(
             "near", "svc/near", "near eth0, node1 veth, node1 docker0?, node1 veth, near eth0",
-            ("{dnat} {near}", "{masquerade}"), ("delivered", NEAR), seen_as="10.244.0.1",
+            ("{dnat} {near}", "{masquerade}"), ("delivered", NEAR), seen_as="{near bridge}",
         ),
         "pod → node port": Cell(
             "call", "192.168.77.2:{port far}", "call eth0, node1 veth, {there}", (*to_far, "{masquerade}"),
@@ -174,7 +174,7 @@ def cells(lab: Traced) -> dict[str, Cell]:
         ),
         "outside → load balancer": Cell(
             "outside", "svc/balanced", f"{INTO}, node2 eth0, node2 docker0, node2 veth, far eth0",
-            ("{dnat} {far}:8080", "default/balanced", "{masquerade}"), ("delivered", FAR), seen_as="10.244.1.1",
+            ("{dnat} {far}:8080", "default/balanced", "{masquerade}"), ("delivered", FAR), seen_as="{far bridge}",
         ),
         "pod → outside": Cell(
             "call", "outside", "call eth0, node1 veth, node1 docker0, node1 eth0, lan, lan, router eth0, router eth1, "
@@ -282,7 +282,8 @@ class Traced:
             **{name: found[0] for name, found in address.items() if found},
             **{f"{name}6": found[1] for name, found in address.items() if found},
             **PARTS[overlay], "dns": f"kube-system/{dns['metadata']['name']}",
-            "leaves": "10.244.0.0" if overlay == "vxlan" else "192.168.77.2",
+            **{f"{name} bridge": f"{address[name][0].rpartition('.')[0]}.1" for name in ("near", "far")},
+            "leaves": f"{address['near'][0].rpartition('.')[0]}.0" if overlay == "vxlan" else "192.168.77.2",
             "vtep": self.on("node2", "cat", "/sys/class/net/flannel.1/address").strip() if overlay == "vxlan" else "",
         }  # fmt: skip
         self.words["there"] = f"node1 docker0, {self.words['over']}, node2 docker0, node2 veth, far eth0"
