@@ -18,7 +18,7 @@ from netlab.api import errors
 from netlab.api.errors import StatusError
 from netlab.api.measuring import TEXT, Measure, exposition
 from netlab.client.client import Client
-from netlab.client.gate import ANONYMOUS, Gate, User
+from netlab.client.gate import ANONYMOUS, Gate, User, certified
 from netlab.client.kinds import CONFIG_MAPS
 
 if TYPE_CHECKING:
@@ -134,16 +134,5 @@ class Door:
 
     async def _who(self, request: web.BaseRequest) -> User:
         tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-        peer = tls.getpeercert() if tls is not None else None
-        if peer:
-            pairs = [pair for part in peer.get("subject", ()) for pair in part]
-            name = next((value for key, value in pairs if key == "commonName"), "")
-            groups = tuple(value for key, value in pairs if key == "organizationName")
-            return User(name, (*groups, "system:authenticated"))
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            return ANONYMOUS
-        found = await self.gate.user(token.strip())
-        if found is None:
-            raise errors.unauthorized()
-        return found
+        named = certified(tls.getpeercert() if tls is not None else None)
+        return named or await self.gate.bearer(request.headers.get("Authorization", "")) or ANONYMOUS

@@ -1,6 +1,7 @@
 """Who asks a component, and may they: the API server is asked by TokenReview and SubjectAccessReview.
 
-Source followed: apiserver's delegated authentication and authorization (pkg/server/options).
+Source followed: apiserver's delegated authentication and authorization (pkg/server/options), kubelet's defaults of both
+caches (pkg/kubelet/apis/config/v1beta1/defaults.go).
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from netlab.api.errors import unauthorized
 from netlab.api.types import Obj
 from netlab.client.client import Client
 
 TOKEN_REVIEWS = ("authentication.k8s.io/v1", "tokenreviews")
 ACCESS_REVIEWS = ("authorization.k8s.io/v1", "subjectaccessreviews")
-REMEMBERED = 10.0
-"""Seconds for which an answer of the API server is kept, as upstream's default of both caches."""
 MOST = 1000
 """Answers that are kept."""
 
@@ -31,13 +31,44 @@ class User:
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Seconds for which answers of the API server are kept: upstream's cacheTTL and cache(Una|A)uthorizedTTL."""
+
+    users: float = 10.0
+    allowed: float = 10.0
+    refused: float = 10.0
+
+
+COMPONENT, KUBELET = Remembered(), Remembered(users=120.0, allowed=300.0, refused=30.0)
+
+
+def certified(peer: Mapping[str, Any] | None) -> User | None:
+    """Whom a client certificate names that TLS has verified (`SSLSocket.getpeercert`'s form); None without one."""
+    if not peer:
+        return None
+    pairs = [pair for part in peer.get("subject", ()) for pair in part]
+    name = next((value for key, value in pairs if key == "commonName"), "")
+    return User(name, (*(value for key, value in pairs if key == "organizationName"), "system:authenticated"))
+
+
 class Gate:
     """Asks the API server, and remembers its answers for a little while."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, remembered: Remembered = COMPONENT) -> None:
+        self._client, self._remembered = client, remembered
         self._users: dict[str, tuple[float, User | None]] = {}
         self._allowed: dict[tuple[User, tuple[tuple[str, str], ...]], tuple[float, bool]] = {}
+
+    async def bearer(self, authorization: str) -> User | None:
+        """Whom an Authorization header names; None: it holds no token. Raises StatusError 401 for one that is bad."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return None
+        found = await self.user(token.strip())
+        if found is None:
+            raise unauthorized()
+        return found
 
     async def user(self, token: str) -> User | None:
         """The token's user; None: it is not good."""
@@ -47,7 +78,8 @@ class Gate:
             _prune(self._users)
             body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
             status = (await self._client.create(TOKEN_REVIEWS, body)).get("status") or {}
-            known = self._users[token] = (now + REMEMBERED, _user(status) if status.get("authenticated") else None)
+            found = _user(status) if status.get("authenticated") else None
+            known = self._users[token] = (now + self._remembered.users, found)
         return known[1]
 
     async def allows(self, user: User, attributes: Mapping[str, str]) -> bool:
@@ -63,7 +95,9 @@ class Gate:
             spec["extra"] = {name: list(values) for name, values in user.extra}
             body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
             status = (await self._client.create(ACCESS_REVIEWS, body)).get("status") or {}
-            known = self._allowed[key] = (now + REMEMBERED, bool(status.get("allowed")))
+            allowed = bool(status.get("allowed"))
+            kept = self._remembered.allowed if allowed else self._remembered.refused
+            known = self._allowed[key] = (now + kept, allowed)
         return known[1]
 
 

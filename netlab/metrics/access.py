@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from netlab.client.gate import ANONYMOUS, Gate, User
+from netlab.client.gate import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,3 @@ def proxied(headers: Sequence[tuple[str, str]]) -> User | None:
     prefix = "x-remote-extra-"
     extra = {unquote(key[len(prefix) :]): tuple(found) for key, found in values.items() if key.startswith(prefix)}
     return User(name, tuple(values.get("x-remote-group", ())), tuple(sorted(extra.items())))
-
-
-__all__ = ["ANONYMOUS", "Gate", "ProxyRules", "User", "proxied"]

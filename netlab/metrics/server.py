@@ -20,11 +20,12 @@ from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.api.version import user_agent
 from netlab.client.client import Client
+from netlab.client.gate import ANONYMOUS, Gate, User, certified
 from netlab.client.in_cluster import any_address, api_url
 from netlab.client.kinds import CONFIG_MAPS, NODES, PODS
 from netlab.client.transport import HttpTransport, TransportError
 from netlab.metrics import objects, schema
-from netlab.metrics.access import ANONYMOUS, Gate, ProxyRules, User, proxied
+from netlab.metrics.access import ProxyRules, proxied
 from netlab.metrics.collect import Collector
 from netlab.metrics.scrape import Store
 
@@ -142,21 +143,12 @@ class Server:
 
     async def _who(self, request: web.BaseRequest) -> User:
         tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-        peer = tls.getpeercert() if tls is not None else None
-        if peer:
-            pairs = [pair for part in peer.get("subject", ()) for pair in part]
-            name = next((value for key, value in pairs if key == "commonName"), "")
-            if not self.proxy.names or name in self.proxy.names:
-                user = proxied(list(request.headers.items()))
-                if user is not None:
-                    return user
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            return ANONYMOUS
-        found = await self.gate.user(token.strip())
-        if found is None:
-            raise errors.unauthorized()
-        return found
+        proxy = certified(tls.getpeercert() if tls is not None else None)
+        if proxy is not None and (not self.proxy.names or proxy.name in self.proxy.names):
+            user = proxied(list(request.headers.items()))
+            if user is not None:
+                return user
+        return await self.gate.bearer(request.headers.get("Authorization", "")) or ANONYMOUS
 
     async def _metrics(self, request: web.BaseRequest, path: str) -> Obj:
         match = _PATH.match(path)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from netlab.api.errors import StatusError
+from netlab.client.gate import User
 from netlab.node.kubelet.delegated import Delegated
 from netlab.node.kubelet.server import KubeletServer
 from netlab.node.streams.http import Request
@@ -38,20 +39,47 @@ def request(path: str) -> Request:
 async def test_the_api_server_and_administrators_need_nobodys_word() -> None:
     reviews = Reviews()
     server = server_of(reviews)
-    await server._permit(("kube-apiserver-kubelet-client", frozenset()), request("/exec/a/b/c"))
-    await server._permit(("ann", frozenset({"system:masters"})), request("/exec/a/b/c"))
+    await server._permit(User("kube-apiserver-kubelet-client", ("system:authenticated",)), request("/exec/a/b/c"))
+    await server._permit(
+        User(
+            "ann",
+            (
+                "system:masters",
+                "system:authenticated",
+            ),
+        ),
+        request("/exec/a/b/c"),
+    )
     assert reviews.asked == []
 
 
 async def test_others_need_the_right_on_the_subresource() -> None:
     reviews = Reviews(("joe", "pods"), ("ann", "proxy"))
     server = server_of(reviews)
-    await server._permit(("joe", frozenset({"team"})), request("/pods"))
-    await server._permit(("ann", frozenset()), request("/pods"))
+    await server._permit(
+        User(
+            "joe",
+            (
+                "team",
+                "system:authenticated",
+            ),
+        ),
+        request("/pods"),
+    )
+    await server._permit(User("ann", ("system:authenticated",)), request("/pods"))
     assert reviews.asked[0]["groups"] == ["team", "system:authenticated"]
     assert reviews.asked[0]["resourceAttributes"]["name"] == "n1"
     with pytest.raises(StatusError) as caught:
-        await server._permit(("joe", frozenset({"team"})), request("/exec/a/b/c"))
+        await server._permit(
+            User(
+                "joe",
+                (
+                    "team",
+                    "system:authenticated",
+                ),
+            ),
+            request("/exec/a/b/c"),
+        )
     assert caught.value.code == 403
     assert caught.value.message == "Forbidden (user=joe, verb=get, resource=nodes, subresource(s)=[proxy])"
     with pytest.raises(StatusError) as caught:

@@ -9,9 +9,10 @@ from netlab.api.errors import StatusError
 from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.fake import FakeApi
+from netlab.client.gate import Gate, User
 from netlab.lab.addons import metrics_server
 from netlab.metrics import objects, schema
-from netlab.metrics.access import Gate, ProxyRules, User, proxied
+from netlab.metrics.access import ProxyRules, proxied
 from netlab.metrics.collect import address
 from netlab.metrics.scrape import Reading, Store, Usage, between, parse
 from netlab.metrics.server import Server, _document, seconds
@@ -256,10 +257,10 @@ async def test_a_kubelet_asks_the_api_server() -> None:
     def request(path: str, token: str) -> Request:
         return Request("GET", path, (), {"authorization": f"Bearer {token}"} if token else {})
 
-    await delegated.admit(request("/metrics/resource", "good"))
+    await delegated.admit(None, request("/metrics/resource", "good"))
     for path, token, code in (("/metrics", "bad", 401), ("/metrics", "", 401), ("/exec/a/b/c", "good", 403)):
         with pytest.raises(StatusError) as refused:
-            await delegated.admit(request(path, token))
+            await delegated.admit(None, request(path, token))
         assert refused.value.code == code
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from node_fakes import FakeRuntime, NodeUnderTest, pod, start_node
 
 from netlab.client.fake import eventually
+from netlab.client.gate import User
 from netlab.node.kubelet import server as kubelet_server
 from netlab.node.kubelet.server import KubeletServer
 from netlab.node.streams import spdy, websocket
@@ -100,7 +101,7 @@ class StreamRuntime(FakeRuntime):
         return []
 
 
-Subject = tuple[str, frozenset[str]] | None
+Subject = User | None
 
 
 class Port:
@@ -135,7 +136,7 @@ class Port:
 async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Port]:
     node = await start_node(tmp_path, runtime=StreamRuntime())
     server = KubeletServer(node.kubelet.context, node.kubelet)
-    masters: Subject = ("admin", frozenset({"system:masters"}))
+    masters: Subject = User("admin", ("system:masters",))
     monkeypatch.setattr(kubelet_server, "subject", lambda _: masters)
     listener = await asyncio.start_server(server._connected, "127.0.0.1", 0)
     node.api.add(pod())
@@ -308,9 +309,9 @@ async def test_logs(port: Port) -> None:
 
 WHO: list[tuple[Subject, int]] = [
     (None, 401),
-    (("someone", frozenset()), 403),
-    (("kube-apiserver-kubelet-client", frozenset()), 200),
-    (("x", frozenset({"kubeadm:cluster-admins"})), 200),
+    (User("someone"), 403),
+    (User("kube-apiserver-kubelet-client"), 200),
+    (User("x", ("kubeadm:cluster-admins",)), 200),
 ]
 
 
@@ -320,5 +321,5 @@ async def test_who_may_ask(port: Port, monkeypatch: pytest.MonkeyPatch, who: Sub
         return False
 
     monkeypatch.setattr(kubelet_server, "subject", lambda _: who)
-    monkeypatch.setattr("netlab.node.kubelet.delegated.Delegated._allowed", refuses)
+    monkeypatch.setattr("netlab.client.gate.Gate.allows", refuses)
     assert (await port.get("/pods"))[0] == status

@@ -13,10 +13,10 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from netlab.api.errors import StatusError, bad_request, status
 from netlab.api.measuring import TEXT, exposition
+from netlab.client.gate import User, certified
 from netlab.node.kubelet import measured, stats
 from netlab.node.kubelet.clock import parse
 from netlab.node.kubelet.delegated import Delegated
@@ -54,14 +54,9 @@ Handler = Callable[["KubeletServer", _Call], Awaitable[bool]]
 """Returns whether the connection can be used for another request."""
 
 
-def subject(writer: asyncio.StreamWriter) -> tuple[str, frozenset[str]] | None:
-    """(common name, organisations) of the client's verified certificate; None without one."""
-    peer: Mapping[str, Any] | None = writer.get_extra_info("peercert")
-    if not peer:
-        return None
-    pairs = [pair for part in peer.get("subject", ()) for pair in part]
-    name = next((value for key, value in pairs if key == "commonName"), "")
-    return name, frozenset(value for key, value in pairs if key == "organizationName")
+def subject(writer: asyncio.StreamWriter) -> User | None:
+    """Whom the client's verified certificate names; None without one."""
+    return certified(writer.get_extra_info("peercert"))
 
 
 class KubeletServer:
@@ -138,15 +133,10 @@ class KubeletServer:
             respond(writer, problem.status, str(problem).encode())
         return True
 
-    async def _permit(self, who: tuple[str, frozenset[str]] | None, request: Request) -> None:
+    async def _permit(self, user: User | None, request: Request) -> None:
         """Raises StatusError 401 or 403. The API server is asked about everybody but itself and administrators."""
-        if who is None:
-            await self.delegated.admit(request)
-            return
-        name, groups = who
-        if name not in USERS and not groups & GROUPS:
-            user = {"username": name, "groups": [*sorted(groups), "system:authenticated"]}
-            await self.delegated.permit(user, request)
+        if user is None or (user.name not in USERS and not GROUPS & set(user.groups)):
+            await self.delegated.admit(user, request)
 
     def pod(self, namespace: str, name: str, uid: str = "") -> PodWorker:
         """The worker of a pod. Raises NotFoundError."""
