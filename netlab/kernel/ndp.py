@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv6Address
 
-from netlab.kernel.bpf import JEQ, LD_B, LD_H, RET
+from netlab.kernel.bpf import INSTRUCTION, JEQ, LD_B, LD_H, RET
 from netlab.kernel.capture import attach_filter
 from netlab.kernel.netns import NetNs
 
@@ -29,9 +29,8 @@ _NEIGHBOUR = struct.Struct("!BBHI16s")
 _OPTION = struct.Struct("!BB6s")
 _TARGET_LINK_ADDRESS = 2
 
-_BPF = struct.Struct("=HBBI")
 ONLY_SOLICITATIONS = b"".join(
-    _BPF.pack(*instruction)
+    INSTRUCTION.pack(*instruction)
     for instruction in (
         (LD_H, 0, 0, 12),
         (JEQ, 0, 5, ETH_P_IPV6),

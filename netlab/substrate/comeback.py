@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from netlab.dataplane.underlay import of_interface, underlay
 from netlab.kernel import capture, links
 from netlab.kernel import rtnl as rt
+from netlab.kernel.bpf import INSTRUCTION, JEQ, LD_W, RET
 from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
 from netlab.kernel.nlsocket import NETLINK_ROUTE, NetlinkSocket
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 RTMGRP_LINK = 1
 INDEX_AT = 20
 """Where a link message has the interface's index: after nlmsghdr, in ifinfomsg."""
-_LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 
 
 def only(indexes: Sequence[int]) -> bytes:
@@ -34,10 +34,10 @@ def only(indexes: Sequence[int]) -> bytes:
 
     The kernel loads words as the network has them; the index is as the machine has it."""
     swapped = [struct.unpack(">I", struct.pack("=I", index))[0] for index in indexes]
-    code = [(_LOAD, 0, 0, INDEX_AT)]
-    code += [(_IF_EQUAL, len(swapped) - number, 0, value) for number, value in enumerate(swapped)]
-    code += [(_RETURN, 0, 0, 0), (_RETURN, 0, 0, 0xFFFFFFFF)]
-    return b"".join(struct.pack("=HBBI", *one) for one in code)
+    code = [(LD_W, 0, 0, INDEX_AT)]
+    code += [(JEQ, len(swapped) - number, 0, value) for number, value in enumerate(swapped)]
+    code += [(RET, 0, 0, 0), (RET, 0, 0, 0xFFFFFFFF)]
+    return b"".join(INSTRUCTION.pack(*one) for one in code)
 
 
 class Watched:

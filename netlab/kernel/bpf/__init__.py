@@ -13,11 +13,11 @@ What it lacks (names of hosts, protochain, gateway, MPLS, PPPoE, Geneve, …) is
 instead. libpcap itself would be one more thing to install, and differ from machine to machine.
 """
 
-from netlab.kernel.bpf.code import AND, JEQ, LD_B, LD_H, LD_W, RET, assemble
+from netlab.kernel.bpf.code import AND, INSTRUCTION, JEQ, LD_B, LD_H, LD_W, RET, assemble
 from netlab.kernel.bpf.parser import parse
 from netlab.kernel.bpf.words import FilterError
 
-__all__ = ["AND", "JEQ", "LD_B", "LD_H", "LD_W", "RET", "FilterError", "compile_filter"]
+__all__ = ["AND", "INSTRUCTION", "JEQ", "LD_B", "LD_H", "LD_W", "RET", "FilterError", "compile_filter"]
 
 
 def compile_filter(expression: str) -> bytes:

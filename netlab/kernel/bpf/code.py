@@ -24,7 +24,8 @@ MOST = 4096
 REACH = 255
 """Instructions that a conditional jump can pass."""
 
-_INSTRUCTION = struct.Struct("=HBBI")
+INSTRUCTION = struct.Struct("=HBBI")
+"""code, where to go if true and if false (instructions to pass), k: struct sock_filter."""
 Op = tuple[int, int]
 """(code, k)"""
 
@@ -144,7 +145,5 @@ class _Assembler:
     def _instruction(self, place: int, line: _Line) -> bytes:
         yes, no = self._steps(place, line)
         return (
-            _INSTRUCTION.pack(line.code, 0, 0, yes)
-            if line.code == JA
-            else _INSTRUCTION.pack(line.code, yes, no, line.k)
+            INSTRUCTION.pack(line.code, 0, 0, yes) if line.code == JA else INSTRUCTION.pack(line.code, yes, no, line.k)
         )
