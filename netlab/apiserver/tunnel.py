@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
@@ -107,9 +107,7 @@ async def _relay(
     if target.prefix and _has_links(http, status, named):
         return await _relay_html(http, status, headers, reader, target)
     response = web.StreamResponse(status=status)
-    for name, value in headers:
-        if name.lower() not in ("transfer-encoding", "connection", "content-length", "keep-alive"):
-            response.headers.add(name, value)
+    response.headers.extend(_end_to_end(headers))
     length = named.get("content-length")
     if length is not None:
         response.content_length = int(length)
@@ -127,6 +125,12 @@ async def _relay(
             await response.write(data)
     await response.write_eof()
     return response
+
+
+def _end_to_end(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without those that concern this one connection, and the length, which is told anew."""
+    hop = ("transfer-encoding", "connection", "content-length", "keep-alive")
+    return [(name, value) for name, value in headers if name.lower() not in hop]
 
 
 def _located(http: web.BaseRequest, target: TakeOver, name: str, value: str) -> tuple[str, str]:
@@ -165,9 +169,7 @@ async def _relay_html(
     hosts = _hosts(http, target)
     html = rewrite_html(text.decode("utf-8", "surrogateescape"), lambda url: rewrite_url(url, target.prefix, hosts))
     response = web.Response(status=status, body=html.encode("utf-8", "surrogateescape"))
-    for name, value in headers:
-        if name.lower() not in ("transfer-encoding", "connection", "content-length", "keep-alive"):
-            response.headers[name] = value
+    response.headers.update(_end_to_end(headers))
     await response.prepare(http)
     await response.write_eof()
     return response

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from netlab.api.addresses import is_address
 from netlab.dns.config import Kubernetes, longest
 from netlab.dns.message import NOERROR, NXDOMAIN, Query, Record, Reply
 from netlab.dns.zone import Endpoint, Service, Zone
@@ -193,7 +194,7 @@ def _services(
     if service is None:
         return _Lookup()
     if service.external:
-        return _Lookup() if endpoint or _is_address(service.external) else _Lookup(True, external=service.external)
+        return _Lookup() if endpoint or is_address(service.external) else _Lookup(True, external=service.external)
     owner = f"{key[1]}.{key[0]}.svc.{of}"
     if config.ignore_empty and not service.headless and not any(zone.endpoints(key)):
         return _Lookup()
@@ -293,14 +294,6 @@ def reverse_address(name: str) -> str | None:
 def address_record(name: str, ttl: int, address: str) -> Record:
     """An A or AAAA record, as the address is."""
     return Record(name, "AAAA" if ":" in address else "A", ttl, address)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def unique(records: Iterable[Record]) -> tuple[Record, ...]:

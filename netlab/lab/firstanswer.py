@@ -10,6 +10,7 @@ import socket
 
 from netlab.kernel import netns
 from netlab.topology.model import Topology
+from netlab.trace.dnsquery import question
 
 ATTEMPT, BETWEEN = 0.2, 0.01
 PATIENCE = 5.0
@@ -19,19 +20,12 @@ PATIENCE = 5.0
 async def dns_answers(topology: Topology) -> None:
     """Return once `kubernetes.default` was resolved from every node by the address of the DNS Service."""
     cluster = topology.cluster
-    question = query(f"kubernetes.default.svc.{cluster.dns_domain}")
+    asked = question(f"kubernetes.default.svc.{cluster.dns_domain}", 1)
     try:
         async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*(_asked(node.name, cluster.dns_ip, question) for node in topology.nodes))
+            await asyncio.gather(*(_asked(node.name, cluster.dns_ip, asked) for node in topology.nodes))
     except (TimeoutError, OSError):
         return
-
-
-def query(name: str) -> bytes:
-    """A question for an address, with recursion desired and the id 1."""
-    labels = b"".join(bytes((len(label),)) + label.encode() for label in name.rstrip(".").split("."))
-    kind = b"\0\x01\0\x01"  # A, IN
-    return b"\0\x01\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0" + kind
 
 
 def says_no_error(answer: bytes) -> bool:
@@ -39,23 +33,23 @@ def says_no_error(answer: bytes) -> bool:
     return len(answer) >= 12 and bool(answer[2] & 0x80) and answer[3] & 0x0F == 0
 
 
-async def _asked(node: str, address: str, question: bytes) -> None:
+async def _asked(node: str, address: str, query: bytes) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with netns.open(node) as space:
         while True:  # a new socket each time: what the kernel thinks of the old one's packets is settled
             with space.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
-                if await _answered(sock, address, question):
+                if await _answered(sock, address, query):
                     return
             await asyncio.sleep(BETWEEN)
 
 
-async def _answered(sock: socket.socket, address: str, question: bytes) -> bool:
+async def _answered(sock: socket.socket, address: str, query: bytes) -> bool:
     loop = asyncio.get_running_loop()
     try:
         sock.connect((address, 53))
         async with asyncio.timeout(ATTEMPT):
-            await loop.sock_sendall(sock, question)
+            await loop.sock_sendall(sock, query)
             return says_no_error(await loop.sock_recv(sock, 512))
     except OSError:  # TimeoutError is one
         return False

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from netlab.api.addresses import is_address
 from netlab.api.types import Obj
 from netlab.dataplane.loadbalancers import candidates, leader, vip_addresses
 from netlab.lab import looking
@@ -240,7 +240,7 @@ def target(scene: Scene, asked: Asked, source: str) -> Target:
     service = scene.service(host)
     if service is not None:
         return _to_service(scene, service, port, asked, source)
-    if _is_address(host):
+    if is_address(host):
         return _plain(host, port, asked)
     if host == OUTSIDE:
         return _plain(scene.address(scene.outside, asked.ipv6), port, asked)
@@ -262,14 +262,6 @@ def target(scene: Scene, asked: Asked, source: str) -> Target:
         raise LabError(f"{source} is not of the cluster and does not ask its DNS; name svc/NAME, or an address", 2)
     found = _to_service(scene, service, port, asked, source) if service else _plain("", port, asked)
     return replace(found, names=tuple(scene.dns_names(host, namespace)))
-
-
-def _is_address(words: str) -> bool:
-    try:
-        ip_address(words)
-    except ValueError:
-        return False
-    return True
 
 
 def _plain(address: str, port: str, asked: Asked) -> Target:

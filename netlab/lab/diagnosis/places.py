@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from ipaddress import ip_address
 
+from netlab.api.addresses import is_address
 from netlab.api.types import Obj
 from netlab.lab.diagnosis.model import Objects, Place, Target
 from netlab.lab.record import LabError
@@ -111,7 +111,7 @@ def target(text: str, place: Place, topology: Topology, objects: Objects) -> Tar
 def _target(host: str, port: str, place: Place, topology: Topology, objects: Objects) -> Target:
     number = int(port) if port.isdigit() else None
     name = "" if port.isdigit() else port
-    if _is_address(host):
+    if is_address(host):
         return Target("address", host, number, name)
     prefix, _, rest = host.partition("/")
     namespace = place.name.partition("/")[0] if place.kind == "pod" else "default"
@@ -191,18 +191,10 @@ def _split(text: str) -> tuple[str, str]:
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
         return host, rest.removeprefix(":")
-    if text.count(":") > 1 and _is_address(text):
+    if text.count(":") > 1 and is_address(text):
         return text, ""
     host, _, port = text.partition(":")
     return host, port
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _full(name: str, namespace: str) -> str:

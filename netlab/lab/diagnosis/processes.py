@@ -12,8 +12,6 @@ from netlab.lab.diagnosis.model import Facts, Finding, NodeProxy
 COMPONENT = "component/"
 ONCE = ("addons",)
 """Components that end when their work is done."""
-STALE_LEASE = 3
-"""A node whose lease is so many times older than it may be has an agent that does not speak."""
 
 
 def components(facts: Facts) -> Iterator[Finding]:

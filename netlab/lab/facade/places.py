@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from netlab.api.addresses import is_address
 from netlab.api.types import Obj
 from netlab.lab.facade import speaking
 from netlab.lab.facade.model import DnsAnswer, Interface, Response
@@ -102,7 +103,7 @@ class Place:
 
     def address_of(self, name: str) -> str:
         """What a name means here: a machine's of the topology, else what the resolver says; an address is itself."""
-        if speaking.is_address(name):
+        if is_address(name):
             return name
         topology = self.lab.topology
         if name in topology.names:

@@ -8,7 +8,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -91,14 +90,6 @@ def fetch(
     finally:
         connection.close()
         sock.close()
-
-
-def is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def candidates(name: str, searches: Sequence[str], ndots: int) -> list[str]:
