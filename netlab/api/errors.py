@@ -222,12 +222,6 @@ def path_forbidden(user: str, verb: str, path: str) -> StatusError:
     return status(403, "Forbidden", message, {})
 
 
-def method_not_supported(resource: Resource, verb: str) -> StatusError:
-    """405 of a verb that this resource does not have."""
-    message = f"{verb} is not supported on resources of kind {quote(resource.group_resource)}"
-    return status(405, "MethodNotAllowed", message, _details(resource))
-
-
 def method_not_supported_while_ending(resource: Resource, verb: str) -> StatusError:
     """405 of a kind whose definition is being deleted."""
     message = f"{verb} not allowed while custom resource definition is terminating"
@@ -303,17 +297,6 @@ def timeout(message: str, retry_after_seconds: int = 0) -> StatusError:
     """504: the server gave up waiting."""
     details: Obj = {"retryAfterSeconds": retry_after_seconds} if retry_after_seconds else {}
     return status(504, "Timeout", f"Timeout: {message}", details)
-
-
-def server_timeout(resource: Resource, verb: str, retry_after_seconds: int = 0) -> StatusError:
-    """500 ServerTimeout: the operation could not be completed now."""
-    details = _details(resource, verb)
-    if retry_after_seconds:
-        details["retryAfterSeconds"] = retry_after_seconds
-    message = (
-        f"The {verb} operation against {resource.group_resource} could not be completed at this time, please try again."
-    )
-    return status(500, "ServerTimeout", message, details)
 
 
 def internal(message: str) -> StatusError:

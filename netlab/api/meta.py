@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -249,8 +249,3 @@ def generate_name(base: str, randrange: Callable[[int], int] | None = None) -> s
             drawn, place = divmod(drawn, len(_SUFFIX_ALPHABET))
             places.append(place)
     return base[: MAX_GENERATED_NAME - 5] + "".join([_SUFFIX_ALPHABET[place] for place in places])
-
-
-def index_by_key(objects: Iterable[Obj]) -> dict[str, Obj]:
-    """Objects by their key."""
-    return {key(obj): obj for obj in objects}

@@ -65,11 +65,6 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @cached_property
-    def group_kind(self) -> str:
-        """`Deployment.apps`, or `Pod`: how upstream's Invalid messages name the kind."""
-        return f"{self.kind}.{self.group}" if self.group else self.kind
-
-    @cached_property
     def prefix(self) -> str:
         """`/api/v1` or `/apis/<group>/<version>`."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"

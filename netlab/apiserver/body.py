@@ -61,20 +61,10 @@ def decode(raw: bytes | Obj, resource: Resource, strictness: decoding.FieldValid
     return obj, warnings
 
 
-def decode_loose(request: Request, *, empty: Obj | None = None) -> Obj:
-    """The body of a subresource or of options, without strictness; `empty` is what no body means."""
-    if not request.body and empty is not None:
-        return empty
-    kind = content_type(request.headers.get("content-type", ""))
-    if kind == PROTOBUF:
-        return from_protobuf(request.body)
-    if kind in _YAML_TYPES:
-        return from_yaml(request.body)
-    return mapping(from_json(request.body))
-
-
 def decode_of(request: Request, api_version: str, kind: str, *, empty: Obj | None = None) -> Obj:
-    """As `decode_loose`, for a body of a known kind: what is not of its types is refused; any apiVersion is taken."""
+    """The body of a subresource or of options: what is not of its types is refused; any apiVersion is taken.
+
+    `empty` is what no body means."""
     if not request.body and empty is not None:
         return empty
     sent = content_type(request.headers.get("content-type", ""))

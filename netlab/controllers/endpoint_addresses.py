@@ -41,12 +41,6 @@ def is_headless(service: Obj) -> bool:
     return bool(service["spec"].get("clusterIP") == "None")
 
 
-def selects(service: Obj) -> bool:
-    """Whether the Service's endpoints are pods that we have to find."""
-    spec = service["spec"]
-    return bool(spec.get("selector")) and spec.get("type") != "ExternalName" and not meta.deleting(service)
-
-
 def publishes_not_ready(service: Obj) -> bool:
     if service["spec"].get("publishNotReadyAddresses"):
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netlab.dataplane.model import NodeState, Plan
+from netlab.dataplane.model import Plan
 
 
 def plan_text(plan: Plan, *, reasons: bool = True) -> str:
@@ -14,11 +14,6 @@ def plan_text(plan: Plan, *, reasons: bool = True) -> str:
         commands = step.commands()
         lines += [f"{command}  # {step.reason}" if reasons and not i else command for i, command in enumerate(commands)]
     return "\n".join(lines)
-
-
-def state_text(state: NodeState) -> str:
-    """The commands that would make this state from nothing."""
-    return str(state)
 
 
 def dry_run(plans: Mapping[str, Plan]) -> str:

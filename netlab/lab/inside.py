@@ -110,12 +110,6 @@ def running_pods(paths: LabPaths) -> dict[str, SandboxConfig]:
     return {name: config for name, (_, config) in sorted(_pods(_processes(paths)).items())}
 
 
-def pod_netns(paths: LabPaths, name: str) -> str:
-    """The pinned namespace of the pod `[NAMESPACE/]NAME`."""
-    _, config = _pod(paths, _processes(paths), name)
-    return config.netns.rpartition("/")[2]
-
-
 def mininet(paths: LabPaths, command: str | None) -> int:
     """Mininet's prompt (or one command of it) in the lab."""
     argv = [sys.executable, "-m", "netlab.substrate.prompt", str(paths.topology)]

@@ -40,7 +40,6 @@ class NodeConfig:
     capacity: Mapping[str, str] = field(default_factory=dict)
     unschedulable: bool = False
     kubelet_port: int = KUBELET_PORT
-    static_pod_path: str = ""
     overlay_kubeconfig: str = ""
     proxy_kubeconfig: str = ""
     policy_kubeconfig: str = ""

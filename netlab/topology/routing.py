@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, collapse_addresses, ip_address, ip_network
 
-from netlab.topology.model import Attachment, Family, Host, Node, Router, Segment, Topology, family_of
+from netlab.topology.model import Attachment, Family, Host, Node, Router, Topology, family_of
 
 DEFAULT: Mapping[Family, str] = {"IPv4": "default", "IPv6": "::/0"}
 """The destination of a default route: `default` alone is taken for IPv4's."""
@@ -159,11 +159,3 @@ class _Graph:
             if subnet and address in ip_network(subnet):
                 return port.interface
         raise KeyError((name, via))
-
-
-def segment_by_name(topology: Topology, name: str) -> Segment:
-    """The segment of that name; KeyError where there is none."""
-    for segment in topology.segments:
-        if segment.name == name:
-            return segment
-    raise KeyError(name)

@@ -271,15 +271,6 @@ def _order(entry: Obj) -> tuple[str, ...]:
     )
 
 
-def _current(given: Any, live: Obj | None) -> Managers:
-    if given:
-        try:
-            return decode(given)
-        except ValueError:
-            pass
-    return decode((live or {}).get("metadata", {}).get("managedFields"))
-
-
 def _comparable(obj: Obj) -> Obj:
     metadata = obj.get("metadata") or {}
     if "managedFields" not in metadata:

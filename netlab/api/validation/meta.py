@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from netlab.api.types import Obj
 from netlab.api.validation import names
@@ -16,7 +15,6 @@ from netlab.api.validation.field import (
     not_supported,
     required,
     too_long,
-    too_many,
 )
 from netlab.api.validation.gofmt import GoSyntax, go_syntax
 
@@ -239,11 +237,6 @@ def conditions(given: Iterable[Obj], field: str) -> list[FieldError]:
         if not one.get("lastTransitionTime"):
             found.append(required(f"{here}.lastTransitionTime"))
     return found
-
-
-def at_most(given: list[Any] | None, maximum: int, field: str) -> list[FieldError]:
-    """No more than so many items."""
-    return [too_many(field, len(given), maximum)] if given and len(given) > maximum else []
 
 
 def validate_generic(obj: Obj) -> list[FieldError]:

@@ -175,17 +175,6 @@ def relaxed_env_name(value: str) -> list[str]:
     return []
 
 
-def c_identifier(value: str) -> list[str]:
-    """An identifier of the C language."""
-    if _is_c_identifier(value):
-        return []
-    message = (
-        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
-        "characters or '_'"
-    )
-    return [regex_error(message, _C_IDENTIFIER, "my_name", "MY_NAME", "MyName")]
-
-
 _is_config_key_again = lru_cache(maxsize=4096)(_is_config_key)
 
 

@@ -15,7 +15,6 @@ from netlab.api.validation.field import (
     forbidden,
     invalid,
     not_found,
-    not_supported,
     required,
 )
 from netlab.api.validation.gofmt import GoSyntax, quote
@@ -89,14 +88,6 @@ def container_resource_name(name: str, field: str) -> list[FieldError]:
             return [*found, invalid(field, name, "must be a standard resource for containers")]
     elif not is_native(name) and not is_extended(name):
         return [*found, invalid(field, name, "doesn't follow extended resource name standard")]
-    return found
-
-
-def pod_resource_name(name: str, field: str) -> list[FieldError]:
-    """`validatePodResourceName`."""
-    found = resource_name(name, field)
-    if not found and name not in _POD_LEVEL and not is_huge_page(name):
-        return [not_supported(field, name, ("cpu", "memory"))]
     return found
 
 

@@ -11,7 +11,6 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from netlab.api.types import Obj
 from netlab.node.streams import websocket
@@ -53,26 +52,6 @@ class Options:
     @property
     def any(self) -> bool:
         return self.stdin or self.stdout or self.stderr
-
-
-class Streams(Protocol):
-    """The client's side of an exec."""
-
-    async def read_stdin(self) -> bytes:
-        """b"" at the end of input."""
-        ...
-
-    async def write(self, name: str, data: bytes) -> None:
-        """To "stdout" or "stderr"; dropped where the client did not ask for it."""
-        ...
-
-    async def resize(self) -> tuple[int, int] | None:
-        """The next (width, height); None when there will be none."""
-        ...
-
-    async def finish(self, status: Obj) -> None:
-        """End all streams, with a Status for protocols that have one, and the connection."""
-        ...
 
 
 def success() -> Obj:
