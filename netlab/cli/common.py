@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import click
 
-from netlab.lab.lifecycle import pick
+from netlab.lab.finding import pick
 from netlab.lab.record import LabRecord, load_record
 from netlab.sandbox.paths import LabPaths
 

@@ -13,9 +13,9 @@ from netlab import __version__
 from netlab.api.types import Obj
 from netlab.cli.common import output_option, print_json, print_table, record_of, this_lab
 from netlab.lab.bus import ask
-from netlab.lab.lifecycle import log_files
+from netlab.lab.finding import log_files
 from netlab.lab.record import load_record
-from netlab.sandbox.launch import running_pid
+from netlab.sandbox.locate import running_pid
 from netlab.sandbox.paths import LabPaths, known_labs
 
 

@@ -11,9 +11,10 @@ import click
 
 from netlab.api.types import Obj
 from netlab.cli.common import ended_in_order, output_option, print_json, print_table
+from netlab.lab.finding import running_labs
 from netlab.lab.lessons import Lesson, available, find
 from netlab.lab.lessons.judge import DONE, MISSING, Verdict, complete, judge, junit
-from netlab.lab.lifecycle import down, running_labs
+from netlab.lab.lifecycle import down
 from netlab.lab.record import LabError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import click
 
 from netlab.api.types import Obj
 from netlab.cli.common import ended_in_order, output_option, print_json, to_terminal
-from netlab.lab.lifecycle import START_TIMEOUT, Started, UpOptions, down, running_labs, up
+from netlab.lab.finding import running_labs
+from netlab.lab.lifecycle import START_TIMEOUT, Started, UpOptions, down, up
 from netlab.lab.progress import PHASES
 from netlab.lab.record import LabError
 from netlab.sandbox.paths import known_labs

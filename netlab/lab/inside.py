@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from netlab.api.types import Obj
 from netlab.lab.bus import ask
 from netlab.lab.record import LabError
-from netlab.sandbox.launch import enter
+from netlab.sandbox.enter import enter
 from netlab.sandbox.paths import LabPaths
 from netlab.topology import load
 from netlab.topology.model import Topology

@@ -24,7 +24,7 @@ from netlab.lab.record import LabError, LabRecord, load_record, save_record, wri
 from netlab.runtime import PRELOAD
 from netlab.sandbox.doctor import missing_programs
 from netlab.sandbox.launch import LabRunning, Launched, destroy, launch, running_pid
-from netlab.sandbox.paths import LabPaths, known_labs
+from netlab.sandbox.paths import LabPaths
 from netlab.sandbox.spec import ProcessSpec
 from netlab.topology import dump, find, load
 from netlab.topology.model import Topology
@@ -197,26 +197,6 @@ def down(name: str, *, purge: bool = False) -> bool:
     return ended or removed
 
 
-def running_labs() -> list[str]:
-    """Names of this user's labs that run."""
-    return [name for name in known_labs() if running_pid(LabPaths.of(name)) is not None]
-
-
-def pick(name: str | None) -> LabPaths:
-    """The lab that a command means: the named one, or the only one that runs. LabError with the choice otherwise."""
-    if name is not None:
-        paths = LabPaths.of(name)
-        if running_pid(paths) is None:
-            raise LabError(f"lab '{name}' does not run; 'klab up --name {name}' starts it")
-        return paths
-    labs = running_labs()
-    if not labs:
-        raise LabError("no lab runs; 'klab up' starts one")
-    if len(labs) > 1:
-        raise LabError(f"several labs run ({', '.join(labs)}): choose one with 'klab --lab NAME …' or $KLAB_LAB", 2)
-    return LabPaths.of(labs[0])
-
-
 def _record(paths: LabPaths, options: UpOptions, source: str) -> LabRecord:
     old = load_record(paths)
     return LabRecord(
@@ -318,8 +298,3 @@ def _launch(paths: LabPaths, options: UpOptions, began: float, api: socket.socke
         )
     except LabRunning as error:
         raise LabError(str(error)) from None
-
-
-def log_files(paths: LabPaths) -> dict[str, Path]:
-    """Component → its log file."""
-    return {file.stem: file for file in sorted(paths.logs.glob("*.log"))}

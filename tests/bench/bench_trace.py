@@ -18,7 +18,7 @@ from unittest import mock
 
 from netlab.lab import tracing
 from netlab.lab.facade import Lab
-from netlab.lab.lifecycle import pick
+from netlab.lab.finding import pick
 from tests.bench.labs import BenchLab, lab
 from tests.bench.peers import table
 from tests.labs.tools import descendants

@@ -24,7 +24,8 @@ from netlab.lab.facade.model import DnsAnswer, Observation, Response, WaitTimeou
 from netlab.lab.facade.places import Machine, Place, Pod
 from netlab.lab.facade.recording import Recording
 from netlab.lab.facade.reset import Resetter
-from netlab.lab.lifecycle import Started, UpOptions, down, pick, up
+from netlab.lab.finding import pick
+from netlab.lab.lifecycle import Started, UpOptions, down, up
 from netlab.lab.portal import Portal, Result, Where
 from netlab.lab.record import LabError
 from netlab.topology import load

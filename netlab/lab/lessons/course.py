@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from netlab.lab.finding import running_labs
 from netlab.lab.lessons.judge import remember_seed
 from netlab.lab.lessons.model import Lesson
-from netlab.lab.lifecycle import down, running_labs
+from netlab.lab.lifecycle import down
 
 if TYPE_CHECKING:
     from netlab.lab.facade import Lab
