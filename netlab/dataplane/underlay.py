@@ -7,12 +7,12 @@ the pairs of a lab would overflow it, the segments' addresses, which are all kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping
 
 from netlab.dataplane.model import Address, Hop, Link, Neighbour, NodeState, Route, Sysctl
 from netlab.dataplane.nodes import link_local
 from netlab.dataplane.shaping import Shaping
-from netlab.topology.model import Attachment, Host, Node, Router, Segment, Topology
+from netlab.topology.model import Attachment, Host, Node, Router, Topology
 from netlab.topology.routing import ComputedRoute, routes
 
 ARP_PAIRS = 512
@@ -116,24 +116,29 @@ def _neighbours(topology: Topology) -> Mapping[str, list[Neighbour]]:
     if pairs <= ARP_PAIRS:
         return found
     hubs = {node.name for node in topology.control_planes} | {router.name for router in topology.routers}
-    known: dict[tuple[str, str], Neighbour] = {}  # most interfaces are called alike, so most entries are equal
+    knowing = hubs if pairs > ALL_PAIRS else set(topology.names)
     for segment in topology.segments:
-        for end, others in _pairs(segment, hubs if pairs > ALL_PAIRS else set(topology.names)):
-            entries = found.setdefault(end.node, [])
-            for other in others:
-                if other.ip and other.mac:
-                    key = (end.interface, other.ip)
-                    if key not in known:
-                        known[key] = Neighbour(end.interface, other.ip, other.mac)
-                    entries.append(known[key])
-                if other.ip6 and other.mac:
-                    entries.append(Neighbour(end.interface, other.ip6, other.mac))
+        central = [end for end in segment.attachments if end.node in hubs]
+        lists: dict[tuple[str, bool], _Listed] = {}  # most interfaces are called alike, so most lists are nearly equal
+        for end in segment.attachments:
+            key = (end.interface, end.node in knowing)
+            if key not in lists:
+                lists[key] = _listed(segment.attachments if key[1] else central, end.interface)
+            every, places = lists[key]
+            own = places.get(end, slice(0, 0))
+            found.setdefault(end.node, []).extend(every[: own.start] + every[own.stop :])
     return found
 
 
-def _pairs(segment: Segment, hubs: Set[str]) -> Iterable[tuple[Attachment, Sequence[Attachment]]]:
-    """Each attachment with the others it is to know: hubs know all, the others know the hubs."""
-    central = [end for end in segment.attachments if end.node in hubs]
-    for end in segment.attachments:
-        known = segment.attachments if end.node in hubs else central
-        yield end, [other for other in known if other is not end]
+_Listed = tuple[list[Neighbour], Mapping[Attachment, slice]]
+
+
+def _listed(ends: Iterable[Attachment], interface: str) -> _Listed:
+    """The entries for all of these ends on one interface, and where in the list each end has its own."""
+    every: list[Neighbour] = []
+    places = {}
+    for end in ends:
+        start = len(every)
+        every += [Neighbour(interface, ip, end.mac) for ip in (end.ip, end.ip6) if ip and end.mac]
+        places[end] = slice(start, len(every))
+    return every, places
