@@ -46,6 +46,8 @@ CONTROLLERS: dict[str, str] = {
     "endpointslicemirroring": "netlab.controllers.endpointslice_mirroring:MirroringController",
     "replicationcontroller": "netlab.controllers.replicaset:ReplicationControllerController",
     "persistentvolume-binder": "netlab.controllers.volume_binder:VolumeBinder",
+    "persistentvolume-expander": "netlab.controllers.volume_expand:VolumeExpander",
+    "local-path-provisioner": "netlab.controllers.local_path:LocalPathProvisioner",
     "ephemeral-volume": "netlab.controllers.ephemeral_volume:EphemeralVolumeController",
     "persistentvolumeclaim-protection": "netlab.controllers.storage_protection:ClaimProtection",
     "persistentvolume-protection": "netlab.controllers.storage_protection:VolumeProtection",
@@ -65,14 +67,13 @@ CONTROLLERS: dict[str, str] = {
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
     "serviceaccount-token": "netlab.controllers.serviceaccount_tokens:ServiceAccountTokens",
 }
-"""Upstream's names, in the order in which a starting cluster needs them."""
+"""Upstream's names, in the order in which a starting cluster needs them; and what clusters have beside them."""
 
 ABSENT: dict[str, str] = {
     "legacy-serviceaccount-token-cleaner": "it waits for a year without use; no lab is that old",
     "ttl": "kubelets here watch what their pods read, whatever a node's TTL annotation says",
     "ttl-after-finished": "the job controller does it",
     "persistentvolume-attach-detach": "no volume here has to be attached to a node",
-    "persistentvolume-expander": "volumes of type hostPath and local have no size to change",
     "node-route": "there is no cloud: the overlay has its own routes",
     "cloud-node-lifecycle": "there is no cloud",
     "selinux-warning": "nodes have no SELinux",

@@ -31,6 +31,12 @@ def ordinal(pod: Obj) -> int:
     return int(match.group(2)) if match else -1
 
 
+def in_range(owner: Obj, number: int) -> bool:
+    """Whether the set wants a pod of that ordinal."""
+    first = int(meta.get(owner, "spec", "ordinals", "start", default=0))
+    return first <= number < first + int(owner["spec"].get("replicas", 1))
+
+
 def claim_name(template: Obj, owner: Obj, number: int) -> str:
     return f"{meta.name(template)}-{meta.name(owner)}-{number}"
 

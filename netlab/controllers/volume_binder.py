@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from netlab.api import meta
+from netlab.api import meta, storage
 from netlab.api.errors import StatusError
 from netlab.api.types import Obj
 from netlab.client.kinds import PERSISTENT_VOLUME_CLAIMS as CLAIMS
@@ -17,6 +17,7 @@ from netlab.client.kinds import PERSISTENT_VOLUMES as VOLUMES
 from netlab.client.kinds import PODS, STORAGE_CLASSES
 from netlab.controllers import volume_plan as planning
 from netlab.controllers.context import Context
+from netlab.controllers.volume_reclaim import Reclaimer
 
 _CLAIM, _VOLUME = "claim:", "volume:"
 _BY_CLAIM = "namespace/claim of pods"
@@ -42,6 +43,7 @@ class VolumeBinder:
         self.claims, self.volumes = context.informer(CLAIMS), context.informer(VOLUMES)
         self.classes, self.pods = context.informer(STORAGE_CLASSES), context.informer(PODS)
         self.pods.add_index(_BY_CLAIM, _used)
+        self.reclaimer = Reclaimer(self.client, self.pods, self.events)
         self.claims.add_handler(self._claim, lambda old, new: self._claim(new), self._claim_gone)
         self.volumes.add_handler(self._volume, lambda old, new: self._volume(new), self._volume_gone)
         self.classes.add_handler(self._waiting, lambda old, new: self._waiting(new), None)
@@ -52,6 +54,7 @@ class VolumeBinder:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.queue.run(self.reconcile, workers=1))
             group.create_task(self._resync())
+            group.create_task(self.reclaimer.run())
 
     async def reconcile(self, key: str) -> None:
         """Bring one claim or volume further."""
@@ -72,6 +75,9 @@ class VolumeBinder:
         if step.bind is not None:
             await self._bind(step.bind, claim)
             return
+        if step.assign:
+            await self._patch_claim(claim, {"spec": {"storageClassName": step.assign}})
+            return
         missing = {k: v for k, v in step.annotations.items() if meta.annotations(claim).get(k) != v}
         if missing:
             claim = await self._patch_claim(claim, {"metadata": {"annotations": missing}})
@@ -90,10 +96,10 @@ class VolumeBinder:
             patch = {"status": {"phase": "Bound"}}
             volume = await self.client.patch_status(VOLUMES, meta.name(volume), patch, patch_type="merge")
             self.volumes.observe(volume)
-        annotations = {} if planning.COMPLETED in meta.annotations(claim) else {planning.COMPLETED: "yes"}
+        annotations = {} if storage.COMPLETED in meta.annotations(claim) else {storage.COMPLETED: "yes"}
         changes: Obj = {"metadata": {"resourceVersion": meta.resource_version(claim)}}
         if claim["spec"].get("volumeName") != meta.name(volume):
-            annotations[planning.BOUND_BY] = "yes"
+            annotations[storage.BOUND_BY] = "yes"
             changes["spec"] = {"volumeName": meta.name(volume)}
         if annotations:
             changes["metadata"]["annotations"] = annotations
@@ -112,18 +118,7 @@ class VolumeBinder:
         reference = volume["spec"].get("claimRef") or {}
         if reference.get("uid") == meta.uid(claim):
             return volume
-        metadata: Obj = {"resourceVersion": meta.resource_version(volume)}
-        if not reference:
-            metadata["annotations"] = {planning.BOUND_BY: "yes"}
-        wanted = {
-            "kind": "PersistentVolumeClaim",
-            "apiVersion": "v1",
-            "namespace": meta.namespace(claim),
-            "name": meta.name(claim),
-            "uid": meta.uid(claim),
-            "resourceVersion": meta.resource_version(claim),
-        }
-        patch = {"metadata": metadata, "spec": {"claimRef": wanted}}
+        patch = storage.claim_reference(volume, claim)
         written = await self.client.patch(VOLUMES, meta.name(volume), patch, patch_type="merge")
         self.volumes.observe(written)
         return written
@@ -140,7 +135,7 @@ class VolumeBinder:
             gone: Obj = {"claimRef": None} if fate.free else {"claimRef": {"uid": None, "resourceVersion": None}}
             metadata: Obj = {"resourceVersion": meta.resource_version(volume)}
             if fate.free:
-                metadata["annotations"] = {planning.BOUND_BY: None}
+                metadata["annotations"] = {storage.BOUND_BY: None}
             patch = {"metadata": metadata, "spec": gone}
             volume = await self.client.patch(VOLUMES, name, patch, patch_type="merge")
             self.volumes.observe(volume)
@@ -153,6 +148,8 @@ class VolumeBinder:
                 self._waiting(written)
         if fate.event is not None:
             self.events.event(volume, *fate.event)
+        if fate.recycle or fate.delete:
+            self.reclaimer.take(volume, recycle=fate.recycle)
         if fate.wake and claim is not None:
             self.queue.add(_CLAIM + key)
 

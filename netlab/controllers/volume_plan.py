@@ -5,17 +5,30 @@ Source followed: pkg/controller/volume/persistentvolume (pv_controller.go, index
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from netlab.api import labels, meta, quantity
+from netlab.api import meta
+from netlab.api.storage import (
+    BOUND_BY,
+    CLASS,
+    COMPLETED,
+    PROVISIONED_BY,
+    PROVISIONER,
+    SELECTED_NODE,
+    best,
+    class_of,
+    default_class,
+    mode_of,
+    modes_fit,
+    refers,
+    requested,
+    size,
+    waits,
+)
 from netlab.api.types import Obj
 
-BOUND_BY, COMPLETED = "pv.kubernetes.io/bound-by-controller", "pv.kubernetes.io/bind-completed"
-PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
-PROVISIONER = ("volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner")
-_CLASS = "volume.beta.kubernetes.io/storage-class"
 IN_TREE = "kubernetes.io/"
 _WAITING = "waiting for first consumer to be created before binding"
 Event = tuple[str, str, str]
@@ -24,70 +37,26 @@ Event = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Step:
-    """What is to be done about a claim: bind it to a volume, or give it a phase; what to say; annotations to set."""
+    """What is to be done about a claim: bind it to a volume, or give it a phase; what to say; annotations to set.
+
+    `assign`: the class that became the default after the claim was made."""
 
     bind: Obj | None = None
+    assign: str = ""
     phase: str = ""
     event: Event | None = None
     annotations: dict[str, str] = field(default_factory=dict)
 
 
-def class_of(obj: Obj) -> str:
-    """The storage class of a claim or a volume; "" for none."""
-    return str(meta.annotations(obj).get(_CLASS) or obj["spec"].get("storageClassName") or "")
-
-
-def mode_of(obj: Obj) -> str:
-    return str(obj["spec"].get("volumeMode") or "Filesystem")
-
-
-def refers(volume: Obj, claim: Obj) -> bool:
-    """Whether the volume is the claim's: by name, and by uid where it says one."""
-    found = volume["spec"].get("claimRef")
-    if not found or (found.get("namespace"), found.get("name")) != (meta.namespace(claim), meta.name(claim)):
-        return False
-    return not found.get("uid") or found["uid"] == meta.uid(claim)
-
-
 def mismatch(volume: Obj, claim: Obj) -> str:
     """Why a volume that was asked for by name will not do; "" where it will."""
-    if _size(volume["spec"].get("capacity")) < _size(meta.get(claim, "spec", "resources", "requests")):
+    if size(volume["spec"].get("capacity")) < requested(claim):
         return "requested PV is too small"
     if class_of(volume) != class_of(claim):
         return "storageClassName does not match"
     if mode_of(volume) != mode_of(claim):
         return "incompatible volumeMode"
-    return "" if _modes_fit(volume, claim) else "incompatible accessMode"
-
-
-def _size(amounts: Obj | None) -> int:
-    return quantity.whole((amounts or {}).get("storage", "0"))
-
-
-def _modes_fit(volume: Obj, claim: Obj) -> bool:
-    return set(claim["spec"].get("accessModes") or ()) <= set(volume["spec"].get("accessModes") or ())
-
-
-def best(claim: Obj, volumes: Iterable[Obj], *, delayed: bool) -> Obj | None:
-    """The volume that was bound to the claim beforehand, else the smallest that fits; none of those while delayed."""
-    selector = claim["spec"].get("selector")
-    chosen = labels.from_label_selector(selector) if selector else None
-    wanted = _size(meta.get(claim, "spec", "resources", "requests"))
-    found: list[tuple[int, str, Obj]] = []
-    for volume in volumes:
-        if mode_of(volume) != mode_of(claim) or meta.deleting(volume) or not _modes_fit(volume, claim):
-            continue
-        size = _size(volume["spec"].get("capacity"))
-        if size < wanted:
-            continue
-        if refers(volume, claim):
-            return volume
-        if volume["spec"].get("claimRef") or meta.get(volume, "status", "phase") != "Available" or delayed:
-            continue
-        if class_of(volume) != class_of(claim) or (chosen is not None and not chosen.matches(meta.labels(volume))):
-            continue
-        found.append((size, meta.name(volume), volume))
-    return min(found, key=lambda one: one[:2])[2] if found else None
+    return "" if modes_fit(volume, claim) else "incompatible accessMode"
 
 
 def claim_step(claim: Obj, volumes: Mapping[str, Obj], classes: Mapping[str, Obj], pods: Iterable[Obj] = ()) -> Step:
@@ -99,8 +68,7 @@ def claim_step(claim: Obj, volumes: Mapping[str, Obj], classes: Mapping[str, Obj
         return _asked(claim, name, volumes)
     class_name = class_of(claim)
     found = classes.get(class_name)
-    waits = (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
-    delayed = waits and SELECTED_NODE not in meta.annotations(claim)
+    delayed = waits(found) and SELECTED_NODE not in meta.annotations(claim)
     volume = best(claim, volumes.values(), delayed=delayed)
     if volume is not None:
         return Step(bind=volume)
@@ -108,8 +76,16 @@ def claim_step(claim: Obj, volumes: Mapping[str, Obj], classes: Mapping[str, Obj
         return Step(phase="Pending", event=_delay(pods))
     if class_name:
         return _provision(class_name, found)
+    late = default_class(classes.values()) if _without_class(claim) else None
+    if late is not None:
+        return Step(phase="Pending", assign=meta.name(late))
     text = "no persistent volumes available for this claim and no storage class is set"
     return Step(phase="Pending", event=("Normal", "FailedBinding", text))
+
+
+def _without_class(claim: Obj) -> bool:
+    """Nobody chose a class, nor that there be none ("")."""
+    return claim["spec"].get("storageClassName") is None and CLASS not in meta.annotations(claim)
 
 
 def _delay(pods: Iterable[Obj]) -> Event:
@@ -176,6 +152,9 @@ class Fate:
     event: Event | None = None
     free: bool = False
     loosen: bool = False
+    recycle: bool = False
+    """Empty it, and offer it anew."""
+    delete: bool = False
     wake: bool = False
     """The claim is to be looked at: it is being bound."""
 
@@ -200,11 +179,51 @@ def volume_fate(volume: Obj, claim: Obj | None) -> Fate:
 
 
 def _reclaimed(volume: Obj) -> Fate:
-    """Volumes without a driver of ours: what upstream says where no plug-in recycles or deletes them."""
+    """What becomes of a released volume. Those of outside provisioners are theirs to delete."""
     policy = volume["spec"].get("persistentVolumeReclaimPolicy", "Retain")
+    host_path = meta.get(volume, "spec", "hostPath", "path")
     if policy == "Recycle":
+        if host_path:
+            return Fate("Released", recycle=True)
         return Fate("Failed", ("Warning", "VolumeFailedRecycle", "No recycler plugin found for the volume!"))
     if policy == "Delete" and PROVISIONED_BY not in meta.annotations(volume):
-        text = f'error getting deleter volume plugin for volume "{meta.name(volume)}": no volume plugin matched'
+        if host_path and _TEMPORARY.match(host_path):
+            return Fate("Released", delete=True)
+        if host_path:
+            text = f"host_path deleter only supports /tmp/.+ but received provided {host_path}"
+        else:
+            text = f'error getting deleter volume plugin for volume "{meta.name(volume)}": no volume plugin matched'
         return Fate("Failed", ("Warning", "VolumeFailedDelete", text))
     return Fate("Released")
+
+
+_TEMPORARY = re.compile("/tmp/.+")
+
+
+def scrubber(volume: Obj) -> Obj:
+    """The pod that empties a volume of type hostPath, as upstream's recycler pod does."""
+    where = {"path": volume["spec"]["hostPath"]["path"]}
+    clear = "rm -rf /scrub/..?* /scrub/.[!.]* /scrub/*"
+    empty = f'test -e /scrub && {clear} && test -z "$(ls -A /scrub)" || exit 1'
+    container = {
+        "name": "pv-recycler",
+        "image": "busybox",
+        "command": ["/bin/sh"],
+        "args": ["-c", empty],
+        "volumeMounts": [{"name": "vol", "mountPath": "/scrub"}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"recycler-for-{meta.name(volume)}", "namespace": "default"},
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": _RECYCLE_SECONDS,
+            "volumes": [{"name": "vol", "hostPath": where}],
+            "containers": [container],
+        },
+    }
+
+
+_RECYCLE_SECONDS = 60
+"""Upstream's --pv-recycler-minimum-timeout-hostpath."""

@@ -26,7 +26,24 @@ def manifests(topology: Topology) -> list[Obj]:
     cluster = topology.cluster
     filled = Template(text).safe_substitute(dns_domain=cluster.dns_domain, dns_ip=cluster.dns_ip)
     objects = list(parse(filled, "coredns.yaml"))
-    return in_apply_order([*objects, *node_local_dns(topology)])
+    return in_apply_order([*objects, *node_local_dns(topology), *storage_classes()])
+
+
+def storage_classes() -> list[Obj]:
+    """The default class, as kind has it, and one on a file system that all nodes have in common."""
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    modes = {"standard": "WaitForFirstConsumer", "shared": "Immediate"}
+    return [
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": name, "annotations": default if name == "standard" else {}},
+            "provisioner": "rancher.io/local-path",
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": mode,
+        }
+        for name, mode in modes.items()
+    ]
 
 
 def node_local_dns(topology: Topology) -> list[Obj]:
@@ -132,6 +149,7 @@ _PLURALS = {
     "ConfigMap": "configmaps",
     "Service": "services",
     "Deployment": "deployments",
+    "StorageClass": "storageclasses",
 }
 
 

@@ -34,6 +34,7 @@ def agent_config(
     return AgentConfig(
         nodes=tuple(node_config(paths, topology, node) for node in share(topology.nodes, index, agents)),
         pods_dir=str(paths.pods),
+        disks_dir=str(paths.disks),
         cluster_name=topology.name,
         cluster_cidr=cluster.pod_cidr,
         service_cidr=cluster.service_cidr,

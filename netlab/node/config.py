@@ -81,6 +81,9 @@ class AgentConfig:
     upstream_timing: bool = False
     load_balancer: tuple[Obj, ...] = ()
     """The pool of LoadBalancer addresses: {"range": "A-B", "interfaces": {node: interface on the range's segment}}."""
+    disks_dir: str = ""
+    """The lab's `<state>/disks`: what nodes have on their own disks, `<node>/`, and what they share, `shared/`. Empty:
+    beside the pods' data, gone with it."""
     resolv_conf: str | None = None
     """The nodes' /etc/resolv.conf; None: that of the machine."""
     start_concurrency: int = 32
@@ -89,6 +92,10 @@ class AgentConfig:
     @property
     def pods_path(self) -> Path:
         return Path(self.pods_dir)
+
+    @property
+    def disks_path(self) -> Path:
+        return Path(self.disks_dir) if self.disks_dir else self.pods_path / "disks"
 
     def to_obj(self) -> Obj:
         """JSON-able form, for the argument list of the agent's ProcessSpec."""

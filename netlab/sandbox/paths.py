@@ -101,6 +101,11 @@ class LabPaths:
         return self.state / "pods"
 
     @property
+    def disks(self) -> Path:
+        """What the nodes have on their disks (hostPath and local volumes): it outlives `klab down`, as a disk would."""
+        return self.state / "disks"
+
+    @property
     def lab_json(self) -> Path:
         return self.state / "lab.json"
 

@@ -122,14 +122,14 @@ def node_resources_fit(pod: PodInfo, snapshot: Snapshot) -> Check | None:
 
 
 def volume_binding(pod: PodInfo, snapshot: Snapshot) -> Check | None:
-    """The volumes that the pod's claims are bound to exist and are within the node's reach."""
-    bound = volumes.bound_volumes(pod, snapshot.storage) if pod.claims else []
-    if not bound:
+    """The pod's volumes are within the node's reach, or can be bound or made there."""
+    reasons = volumes.conflict(pod, snapshot.storage) if pod.claims else None
+    if reasons is None:
         return None
 
     def check(node: NodeInfo) -> Rejection | None:
-        why = volumes.conflict(bound, node)
-        return _fixed("VolumeBinding", why) if why else None
+        why = reasons(node)
+        return Rejection("VolumeBinding", tuple(why), False) if why else None
 
     return check
 

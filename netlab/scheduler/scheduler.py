@@ -34,9 +34,10 @@ from netlab.scheduler.cache import Cache
 from netlab.scheduler.cycle import Failure, Placement, schedule
 from netlab.scheduler.measured import Measured, resources
 from netlab.scheduler.model import PodInfo
+from netlab.scheduler.prebind import VolumeBinder
 from netlab.scheduler.preemption import Preemption, preempt
 from netlab.scheduler.queue import Entry, SchedulingQueue
-from netlab.scheduler.volumes import Storage
+from netlab.scheduler.volumes import BindingError, Bindings, Storage, wanted
 
 if TYPE_CHECKING:
     from netlab.scheduler import SchedulerConfig
@@ -108,6 +109,7 @@ class Scheduler:
         kinds = (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES)
         self.storage = claims, volumes, classes = tuple(Informer(client, kind, timing=timing) for kind in kinds)
         self.cache.storage = Storage(claims.store, volumes.store, classes.store)
+        self.binder = VolumeBinder(client, self.cache, claims, volumes)
         self.nominated: dict[str, tuple[str, PodInfo]] = {}
         self._slots = asyncio.Semaphore(config.bind_concurrency)
         self._writes: set[asyncio.Task[None]] = set()
@@ -181,8 +183,11 @@ class Scheduler:
         self._start = (self._start + 1) % max(1, len(self.cache.nodes))
         if isinstance(result, Placement):
             self.nominated.pop(pod.uid, None)
+            needed = wanted(pod, self.cache.storage, self.cache.by_name[result.node])
             self.cache.assume(pod, result.node)
-            return self._bind(entry, result.node, begun)
+            return (
+                self._bind(entry, result.node, begun) if needed is None else self._volumes_first(entry, needed, begun)
+            )
         attempt = preempt(pod, result, self.cache, nominations) if result.total else ""
         watch.passed("PostFilter")
         self.measured.attempted("unschedulable", time.perf_counter() - begun)
@@ -201,6 +206,30 @@ class Scheduler:
         return found
 
     # writes
+
+    async def _volumes_first(self, entry: Entry, needed: Bindings, begun: float) -> None:
+        """Bind the volumes, then the pod, beside the loop: making a volume takes as long as it takes."""
+        self.binder.assume(needed)
+        task = asyncio.create_task(self._prebind(entry, needed, begun))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _prebind(self, entry: Entry, needed: Bindings, begun: float) -> None:
+        pod = entry.pod
+        try:
+            await self.binder.bind(needed, pod.uid)
+        except (BindingError, StatusError, OSError) as error:
+            self.cache.forget(pod.uid)
+            self.measured.attempted("error", time.perf_counter() - begun)
+            if pod.key in self.pods.store:
+                self.queue.again(entry)
+                await self._unschedulable(
+                    pod, f'running PreBind plugin "VolumeBinding": {error}', reason="SchedulerError"
+                )
+            return
+        finally:
+            self.binder.forget(needed)
+        await self._bind(entry, needed.node, begun)
 
     async def _bind(self, entry: Entry, node: str, begun: float) -> None:
         """`begun`: when the attempt began, by time.perf_counter()."""
@@ -238,9 +267,11 @@ class Scheduler:
         text = f"Successfully assigned {pod.key} to {node}"
         self.events.event(pod.obj, "Normal", "Scheduled", text, action="Binding")
 
-    async def _unschedulable(self, pod: PodInfo, message: str, node: str | None = None) -> None:
+    async def _unschedulable(
+        self, pod: PodInfo, message: str, node: str | None = None, reason: str = "Unschedulable"
+    ) -> None:
         self.events.event(pod.obj, "Warning", "FailedScheduling", message, action="Scheduling")
-        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
         old = meta.condition(pod.obj, "PodScheduled") or {}
         if node is None and all(old.get(key) == value for key, value in condition.items()):
             return
@@ -293,6 +324,7 @@ class Scheduler:
         self.cache.namespace_labels[meta.name(namespace)] = meta.labels(namespace)
 
     def _claim(self, claim: Obj, event: str) -> None:
+        self.binder.moved()
         namespace, name = meta.namespace(claim), meta.name(claim)
 
         def named(entry: Entry) -> bool:
@@ -301,6 +333,7 @@ class Scheduler:
         self.queue.wake(lambda entry: "VolumeBinding" in entry.plugins and named(entry), event)
 
     def _storage(self, event: str, *_: Obj) -> None:
+        self.binder.moved()
         self.queue.wake(lambda entry: "VolumeBinding" in entry.plugins, event)
 
     def _pod_added(self, pod: Obj) -> None:

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from netlab.api import meta
 from netlab.api.types import Obj
 from netlab.scheduler.cache import Cache
 from netlab.scheduler.cycle import Failure, Placement, enough, schedule
 from netlab.scheduler.model import PodInfo, pod_requests, tolerates
 from netlab.scheduler.preemption import Preemption, preempt
-from netlab.scheduler.volumes import Storage
+from netlab.scheduler.volumes import BindingError, Bindings, Storage, progress, wanted
 
 HOST = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -344,7 +345,8 @@ UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 )
 def test_claims_that_keep_a_pod_waiting(volume: Obj, key: str, found: Obj | None, why: str) -> None:
     cache = cluster([node("a"), node("b")])
-    classes = {"late": {"volumeBindingMode": "WaitForFirstConsumer"}, "now": {"volumeBindingMode": "Immediate"}}
+    late = {"volumeBindingMode": "WaitForFirstConsumer", "provisioner": "example.com/x"}
+    classes = {"late": late, "now": {"volumeBindingMode": "Immediate"}}
     volumes = {"here": {"metadata": {"name": "here"}, "spec": {}}}
     cache.storage = Storage({key: found} if found else {}, volumes, classes)
     new = pod("p", volumes=[volume])
@@ -373,3 +375,71 @@ def test_a_bound_volume_says_where() -> None:
     cache.storage = Storage({"default/c": claim(volume="l", bound=True)})
     reason = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
     assert refused(new, cache) == f"0/1 nodes are available: 1 {reason}."
+
+
+LATE: Obj = {"volumeBindingMode": "WaitForFirstConsumer", "provisioner": "example.com/x"}
+BY_HAND: Obj = {**LATE, "provisioner": "kubernetes.io/no-provisioner"}
+IN_B: Obj = {**LATE, "allowedTopologies": [{"matchLabelExpressions": [{"key": HOST, "values": ["b"]}]}]}
+
+
+def local(name: str, where: str, size: str = "1Gi", **spec: Any) -> Obj:
+    terms = [{"matchExpressions": [{"key": HOST, "operator": "In", "values": [where]}]}]
+    affinity = {"required": {"nodeSelectorTerms": terms}}
+    full = {"capacity": {"storage": size}, "nodeAffinity": affinity, "storageClassName": "late", **spec}
+    return {"metadata": {"name": name}, "spec": full, "status": {"phase": "Available"}}
+
+
+def _names(found: Bindings | None) -> tuple[dict[str, str], list[str]] | None:
+    if found is None:
+        return None
+    static = {meta.name(one): meta.name(volume) for one, volume in found.static}
+    return static, [meta.name(one) for one in found.provision]
+
+
+@pytest.mark.parametrize(
+    ("storage_class", "volumes", "notes", "on_a", "on_b"),
+    [
+        (LATE, [], {}, ({}, ["c"]), ({}, ["c"])),
+        (BY_HAND, [], {}, None, None),
+        (BY_HAND, [local("la", "a")], {}, ({"c": "la"}, []), None),
+        (LATE, [local("la", "a")], {}, ({"c": "la"}, []), ({}, ["c"])),
+        (BY_HAND, [local("la", "a", "5Gi"), local("sm", "a")], {}, ({"c": "sm"}, []), None),
+        (IN_B, [], {}, None, ({}, ["c"])),
+        (LATE, [], {"volume.kubernetes.io/selected-node": "b"}, None, ({}, ["c"])),
+        (BY_HAND, [local("la", "a", claimRef={"name": "c", "namespace": "other"})], {}, None, None),
+    ],
+)
+def test_what_is_bound_where(
+    storage_class: Obj, volumes: list[Obj], notes: dict[str, str], on_a: object, on_b: object
+) -> None:
+    cache = cluster([node("a"), node("b")])
+    mine = claim(class_name="late", annotations=notes)
+    cache.storage = Storage({"default/c": mine}, {meta.name(one): one for one in volumes}, {"late": storage_class})
+    found = [_names(wanted(PodInfo(pod("p", volumes=[OWN])), cache.storage, cache.by_name[name])) for name in "ab"]
+    assert found == [on_a, on_b]
+
+
+def test_two_claims_do_not_share_a_volume_and_what_is_promised_is_gone() -> None:
+    cache = cluster([node("a")])
+    claims = {f"default/{name}": claim(class_name="late", name=name) for name in ("c", "d")}
+    cache.storage = Storage(claims, {"la": local("la", "a")}, {"late": BY_HAND})
+    both = pod("p", volumes=[OWN, {"name": "w", "persistentVolumeClaim": {"claimName": "d"}}])
+    nothing = "0/1 nodes are available: 1 node(s) didn't find available persistent volumes to bind."
+    assert refused(both, cache) == nothing
+    assert placed(pod("q", volumes=[OWN]), cache) == "a"
+    cache.storage.promised["la"] = "default/d"
+    assert refused(pod("q", volumes=[OWN]), cache) == nothing
+
+
+def test_how_far_a_binding_is() -> None:
+    mine, volume = claim(class_name="late", annotations={"volume.kubernetes.io/selected-node": "a"}), local("la", "a")
+    asked = Bindings("a", provision=(mine,))
+    state = Storage({"default/c": mine}, {})
+    assert not progress(asked, state, {HOST: "a"})
+    done = claim(volume="la", bound=True)
+    done["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] = "a"
+    assert progress(asked, Storage({"default/c": done}, {"la": volume}), {HOST: "a"})
+    with pytest.raises(BindingError, match='provisioning failed for PVC "c"'):
+        progress(asked, Storage({"default/c": claim(class_name="late")}), {HOST: "a"})
+    with pytest.raises(BindingError, match='ClaimRef got reset for pv "la"'):
+        progress(Bindings("a", static=((mine, volume),)), Storage({"default/c": mine}, {"la": volume}), {HOST: "a"})

@@ -8,6 +8,7 @@ import pytest
 from apiserver_client import comes, controllers
 from apiserver_harness import ACCOUNTS, PODS, Harness, account, harness, pod
 
+from netlab.api import storage
 from netlab.controllers import volume_plan as planning
 from netlab.node.kubelet.volumes.claims import claim_name, source_of
 
@@ -50,18 +51,18 @@ BEST: list[tuple[Obj, list[Obj], str]] = [
 
 @pytest.mark.parametrize(("wanted", "volumes", "best"), BEST)
 def test_the_best_volume(wanted: Obj, volumes: list[Obj], best: str) -> None:
-    found = planning.best(wanted, volumes, delayed=False)
+    found = storage.best(wanted, volumes, delayed=False)
     assert (found["metadata"]["name"] if found else "") == best
 
 
 def test_while_delayed_only_what_was_bound_beforehand() -> None:
-    assert planning.best(claim("c"), [volume("a")], delayed=True) is None
-    assert planning.best(claim("c"), [volume("a", **FOR_C)], delayed=True) is not None
+    assert storage.best(claim("c"), [volume("a")], delayed=True) is None
+    assert storage.best(claim("c"), [volume("a", **FOR_C)], delayed=True) is not None
 
 
 def bound(name: str, to: str = "v") -> Obj:
     made = claim(name, volumeName=to) if to else claim(name)
-    made["metadata"]["annotations"] = {planning.COMPLETED: "yes"}
+    made["metadata"]["annotations"] = {storage.COMPLETED: "yes"}
     return made
 
 
@@ -133,10 +134,23 @@ def test_reclaiming() -> None:
         return planning.volume_fate({**volume("v", **HERS, **spec), "status": {"phase": "Released"}}, None)
 
     assert fate() == planning.Fate("Released")
-    assert fate(persistentVolumeReclaimPolicy="Recycle").event == (
-        "Warning", "VolumeFailedRecycle", "No recycler plugin found for the volume!"
-    )  # fmt: skip
-    assert fate(persistentVolumeReclaimPolicy="Delete").phase == "Failed"
+    assert fate(persistentVolumeReclaimPolicy="Recycle") == planning.Fate("Released", recycle=True)
+    other = fate(persistentVolumeReclaimPolicy="Recycle", hostPath=None, local={"path": "/x"}).event
+    assert other == ("Warning", "VolumeFailedRecycle", "No recycler plugin found for the volume!")
+    refused = fate(persistentVolumeReclaimPolicy="Delete").event
+    assert refused is not None and refused[2] == "host_path deleter only supports /tmp/.+ but received provided /data/v"
+    temporary = fate(persistentVolumeReclaimPolicy="Delete", hostPath={"path": "/tmp/x"})
+    assert temporary == planning.Fate("Released", delete=True)
+    foreign = fate(persistentVolumeReclaimPolicy="Delete", hostPath=None, local={"path": "/x"})
+    assert foreign.phase == "Failed"
+
+
+def test_a_class_that_became_default_later_is_taken() -> None:
+    marked = {"metadata": {"name": "std", "annotations": {storage.DEFAULT_MARKS[0]: "true"}}, "provisioner": "x/y"}
+    without = claim("c")
+    del without["spec"]["storageClassName"]
+    assert planning.claim_step(without, {}, {"std": marked}).assign == "std"
+    assert planning.claim_step(claim("c"), {}, {"std": marked}).assign == ""
 
 
 @pytest.fixture
@@ -173,7 +187,7 @@ async def test_the_life_of_a_claim_and_its_volume(server: Harness) -> None:
     found = await phase(server, f"{CLAIMS}/c", "Bound")
     assert found["spec"]["volumeName"] == "v"
     assert found["status"] == {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "2Gi"}}
-    assert found["metadata"]["annotations"] == {planning.BOUND_BY: "yes", planning.COMPLETED: "yes"}
+    assert found["metadata"]["annotations"] == {planning.BOUND_BY: "yes", storage.COMPLETED: "yes"}
     kept = await phase(server, f"{VOLUMES}/v", "Bound")
     assert kept["spec"]["claimRef"]["uid"] == found["metadata"]["uid"]
     await server.ok("PATCH", f"{CLAIMS}/c", {"metadata": {"finalizers": None}}, headers=MERGE)

@@ -5,22 +5,11 @@ plugin/pkg/admission/storage/storageclass/setdefault, plugin/pkg/admission/netwo
 """
 
 from netlab.api import errors, meta
+from netlab.api.storage import default_class, newest_marked
 from netlab.api.types import Obj
 from netlab.apiserver.admission.attributes import Attributes, Plugin, Reader
 
-_STORAGE_MARKS = (
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-)
 _INGRESS_MARK = "ingressclass.kubernetes.io/is-default-class"
-
-
-def default_of(classes: list[Obj], *marks: str) -> Obj | None:
-    """PURE. The class that counts as default; None where none is marked."""
-    marked = [one for one in classes if any(meta.annotations(one).get(mark) == "true" for mark in marks)]
-    marked.sort(key=meta.name)
-    marked.sort(key=lambda one: str(one["metadata"].get("creationTimestamp", "")), reverse=True)
-    return marked[0] if marked else None
 
 
 def _new(attributes: Attributes, kind: str) -> Obj | None:
@@ -36,7 +25,7 @@ def _storage(reader: Reader, attributes: Attributes) -> None:
     spec = claim.setdefault("spec", {})
     if spec.get("storageClassName") is not None:
         return
-    chosen = default_of(reader.read_all("storage.k8s.io/v1", "StorageClass", ""), *_STORAGE_MARKS)
+    chosen = default_class(reader.read_all("storage.k8s.io/v1", "StorageClass", ""))
     if chosen is not None:
         spec["storageClassName"] = meta.name(chosen)
 
@@ -48,7 +37,7 @@ def _ingress(reader: Reader, attributes: Attributes) -> None:
     spec = ingress.setdefault("spec", {})
     if spec.get("ingressClassName") is not None:
         return
-    chosen = default_of(reader.read_all("networking.k8s.io/v1", "IngressClass", ""), _INGRESS_MARK)
+    chosen = newest_marked(reader.read_all("networking.k8s.io/v1", "IngressClass", ""), _INGRESS_MARK)
     if chosen is not None:
         spec["ingressClassName"] = meta.name(chosen)
 

@@ -2,6 +2,7 @@
 
 Paths of the system itself (/etc, /usr, …) are the machine's, read-only. Everything else is a directory of that node's
 own, made on demand: what a pod writes to hostPath /data stays on its node and never reaches the machine's /data.
+Only SHARED is the same directory on every node.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from pathlib import Path
 from netlab.node.kubelet.volumes.payload import VolumeError
 
 MACHINE = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+
+SHARED = "/var/shared-path-provisioner"
+"""A file system that all nodes have in common, as a mount of a file server's would be."""
 
 _CHECKS = {
     "Directory": (stat.S_ISDIR, "a directory"),
@@ -29,7 +33,8 @@ def resolve(volume: str, path: str, kind: str, node_root: Path) -> tuple[str, bo
         real = Path(clean)
         read_only = True
     else:
-        real = node_root / clean.lstrip("/")
+        root = node_root.parent if f"{clean}/".startswith(SHARED + "/") else node_root
+        real = root / clean.lstrip("/")
         read_only = False
         if kind in ("", "DirectoryOrCreate") and not real.exists():
             real.mkdir(parents=True, exist_ok=True)

@@ -91,7 +91,7 @@ class PodVolumes:
     @property
     def _node_root(self) -> Path:
         """Where this node's own files are."""
-        return self.context.agent.pods_path / "hosts" / self.context.name
+        return self.context.agent.disks_path / self.context.name
 
     def _directory(self, name: str, *, memory: bool) -> Path:
         return Path(self.memory, name) if memory else self.context.pod_dir(self.uid) / name
