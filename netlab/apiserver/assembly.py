@@ -6,6 +6,7 @@ from netlab.apiserver.admission.plugins import PLUGINS
 from netlab.apiserver.aggregation.keeper import distrust
 from netlab.apiserver.aggregation.keeper import follow as follow_services
 from netlab.apiserver.allocation import Allocation
+from netlab.apiserver.allocation.ranges import follow_ranges
 from netlab.apiserver.api import Api
 from netlab.apiserver.audit import open_auditor
 from netlab.apiserver.authn import Authenticator
@@ -65,6 +66,7 @@ async def assemble(config: ApiServerConfig, pki: Pki, store: Store | None = None
     api.allocation.repair(load(item, services) for item in store.list(services.collection).items)
     follow(api)
     await bootstrap(api)
+    follow_ranges(api)
     api.dynamic.follow(api)
     follow_services(api)
     await distrust(api)

@@ -63,6 +63,8 @@ async def test_the_dns_address_can_be_had_once(server: Harness) -> None:
 
 async def test_addresses_outside_and_the_servers_own_are_refused(server: Harness) -> None:
     message = (await server.refused("POST", SERVICES, service("a", clusterIP="192.168.1.1")))[2]
+    assert message.endswith("failed to allocate IP 192.168.1.1: the provided network does not match the current range")
+    message = (await server.refused("POST", f"{SERVICES}?dryRun=All", service("a", clusterIP="192.168.1.1")))[2]
     assert "is not in the valid range. The range of valid IPs is 10.96.0.0/12" in message
     assert (await server.refused("POST", SERVICES, service("a", clusterIP="10.96.0.1")))[0] == 422
 

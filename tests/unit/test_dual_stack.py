@@ -317,7 +317,7 @@ async def test_a_dual_stack_service_gets_two_addresses_and_gives_both_back(serve
     assert (await server.ok("POST", SERVICES, asked))["spec"]["clusterIPs"] == [four, "fd96::9"]
     outside = service("c", clusterIP="fd97::1")
     message = (await server.refused("POST", SERVICES, outside))[2]
-    assert message.endswith("is not in the valid range. The range of valid IPs is fd96::/112")
+    assert message.endswith("failed to allocate IP fd97::1: the provided network does not match the current range")
 
 
 async def test_a_service_is_upgraded_and_downgraded(server: Harness) -> None:

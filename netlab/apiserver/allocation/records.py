@@ -63,6 +63,7 @@ class Records:
     async def run(self) -> None:
         """Until cancelled."""
         leave = self._api.store.subscribe(self._services.collection, self._look)
+        leave_records = self._api.store.subscribe(self._records.collection, self._look_at_records)
         try:
             self._read()
             while True:
@@ -74,6 +75,7 @@ class Records:
                     await self._settle(address)
         finally:
             leave()
+            leave_records()
 
     def _read(self) -> None:
         """Everything, once: Services as they are, and records that nobody has any more."""
@@ -92,6 +94,11 @@ class Records:
                     self._mark(address)
             if event.type != "DELETED":
                 self._take(event.item)
+
+    def _look_at_records(self, events: Sequence[Event]) -> None:
+        """Somebody may have deleted or bent one: it is put right."""
+        for event in events:
+            self._mark(event.item.key.rpartition("/")[2])
 
     def _take(self, item: Item) -> None:
         service = load(item, self._services)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from netlab.api import errors, meta
 from netlab.api.types import Obj
@@ -15,14 +15,26 @@ Undo = Callable[[], None]
 _ROUTED = ("NodePort", "LoadBalancer")
 
 
+class _Family:
+    """The addresses of one family that are taken, whichever range they are of.
+
+    `reserved` are those of IPAddresses that somebody made by hand."""
+
+    def __init__(self) -> None:
+        self.taken: set[int] = set()
+        self.reserved: set[int] = set()
+        self.open: list[AddressRange] = []
+
+
 class AddressRange:
     """A service CIDR and what is taken of it. IPv6 has no broadcast address to spare."""
 
-    def __init__(self, cidr: str) -> None:
+    def __init__(self, cidr: str, family: _Family) -> None:
         self.network = ipaddress.ip_network(cidr)
         self.first = str(self.network.network_address + 1)
         last = int(self.network.broadcast_address) - (self.network.version == 4)
-        self.pool = Pool(int(self.network.network_address) + 1, last, ip_band(self.network.num_addresses))
+        first, band = int(self.network.network_address) + 1, ip_band(self.network.num_addresses)
+        self.pool = Pool(first, last, band, taken=family.taken, reserved=family.reserved)
 
 
 class _Numbers:
@@ -57,22 +69,41 @@ class _Numbers:
 class Allocation:
     """The ranges of one cluster. Every method that takes returns how to give it back should the write fail.
 
-    `service_cidr` is one CIDR or, comma-separated, one of each family; the first one's is the default family.
+    `service_cidr` is one CIDR or, comma-separated, one of each family; the first one's is the default family. They are
+    what the ServiceCIDR `kubernetes` says; addresses are given from all ServiceCIDRs that are ready (`use`).
     """
 
     def __init__(self, service_cidr: str, node_ports: tuple[int, int]) -> None:
-        self.ranges = {_family(cidr): AddressRange(cidr) for cidr in service_cidr.split(",")}
+        configured = service_cidr.split(",")
+        self._books = {_family(cidr): _Family() for cidr in configured}
+        self.ranges = {_family(cidr): AddressRange(cidr, self._books[_family(cidr)]) for cidr in configured}
+        for family, book in self._books.items():
+            book.open = [self.ranges[family]]
         self.families = tuple(self.ranges)
         self.network = self.ranges[self.families[0]].network
         low, high = node_ports
         self.ports = Pool(low, high, port_band(high - low + 1))
 
+    def use(self, cidrs: Sequence[Obj]) -> None:
+        """Give from these ServiceCIDRs, from now on: those that are ready and not being deleted."""
+        ready = [cidr for one in cidrs if is_ready(one) for cidr in one["spec"].get("cidrs") or ()]
+        for family, book in self._books.items():
+            known = {str(one.network): one for one in (*book.open, self.ranges[family])}
+            wanted = dict.fromkeys(cidr for cidr in ready if _family(cidr) == family)
+            book.open = [known.get(cidr) or AddressRange(cidr, book) for cidr in wanted]
+
+    def reserve(self, address: str, *, kept: bool) -> None:
+        """Whether somebody who is no Service keeps the address."""
+        book = self._books.get(_family(address))
+        if book is not None:
+            (book.reserved.add if kept else book.reserved.discard)(_number(address))
+
     def repair(self, services: Iterable[Obj]) -> None:
         """Take what stored Services hold; the start of the server, so the Services are right and the books follow."""
         for service in services:
             for address in _addresses(service):
-                if (pool := self._pool(address)) is not None:
-                    pool.take(_number(address))
+                if (book := self._books.get(_family(address))) is not None:
+                    book.taken.add(_number(address))
             for port in _node_ports(service):
                 self.ports.take(port)
 
@@ -90,8 +121,8 @@ class Allocation:
         kept_addresses = set(_addresses(new)) if new is not None else set()
         kept_ports = set(_node_ports(new)) if new is not None else set()
         for address in set(_addresses(old)) - kept_addresses:
-            if (pool := self._pool(address)) is not None:
-                pool.give_back(_number(address))
+            if (book := self._books.get(_family(address))) is not None:
+                book.taken.discard(_number(address))
         for port in set(_node_ports(old)) - kept_ports:
             self.ports.give_back(port)
 
@@ -118,11 +149,6 @@ class Allocation:
             return lambda: None
         return undo
 
-    def _pool(self, address: str) -> Pool | None:
-        """The range that an address would be taken from; None in a cluster without its family."""
-        found = self.ranges.get(_family(address))
-        return found.pool if found else None
-
     def _cluster_ips(self, service: Obj, old: Obj | None, taken: list[tuple[Pool, int]], dry_run: bool) -> None:
         """One address of each of its families; those that it had stay."""
         spec = service["spec"]
@@ -132,28 +158,37 @@ class Allocation:
         for index, family in enumerate(spec["ipFamilies"]):
             address = asked[index] if index < len(asked) else ""
             if not address:
-                address = self._any_address(self.ranges[family], taken, dry_run)
+                address = self._any_address(family, taken, dry_run)
             elif address not in held:
-                self._take_address(service, self.ranges[family], address, taken)
+                self._take_address(service, family, address, taken, dry_run)
             found.append(address)
         spec["clusterIP"], spec["clusterIPs"] = found[0], found
 
-    def _any_address(self, chosen: AddressRange, taken: list[tuple[Pool, int]], dry_run: bool) -> str:
-        if dry_run:  # takes nothing, and shows the network's own address, as upstream
-            return str(chosen.network.network_address)
-        number = chosen.pool.take_any()
-        if number is None:
-            raise errors.internal("failed to allocate a serviceIP: range is full")
-        taken.append((chosen.pool, number))
-        return str(type(chosen.network.network_address)(number))
+    def _any_address(self, family: str, taken: list[tuple[Pool, int]], dry_run: bool) -> str:
+        for chosen in self._books[family].open:
+            if dry_run:  # takes nothing, and shows the network's own address, as upstream
+                return str(chosen.network.network_address)
+            number = chosen.pool.take_any()
+            if number is not None:
+                taken.append((chosen.pool, number))
+                return str(type(chosen.network.network_address)(number))
+        raise errors.internal("failed to allocate a serviceIP: range is full")
 
-    def _take_address(self, service: Obj, chosen: AddressRange, asked: str, taken: list[tuple[Pool, int]]) -> None:
+    def _take_address(
+        self, service: Obj, family: str, asked: str, taken: list[tuple[Pool, int]], dry_run: bool
+    ) -> None:
         try:
             number = _number(asked)
         except ValueError:
             return  # validation has its own words for what is no address
-        if _family(asked) != _family(chosen.first) or number not in chosen.pool:
-            why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {chosen.network}"
+        ranges = self._books[family].open
+        inside = [one for one in ranges if _family(asked) == family and ipaddress.ip_address(asked) in one.network]
+        chosen = next((one for one in inside if number in one.pool), None)
+        if chosen is None:
+            why = "the provided network does not match the current range"
+            if nearest := inside or (ranges if dry_run else ()):  # a dry run asks one of the ranges, whichever
+                valid = nearest[0].network
+                why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {valid}"
         elif not chosen.pool.take(number):
             why = "provided IP is already allocated"
         else:
@@ -231,6 +266,14 @@ class Allocation:
                 raise errors.internal("failed to allocate a HealthCheck NodePort: range is full")
             spec["healthCheckNodePort"] = number
         taken.append((self.ports, number))
+
+
+def is_ready(cidr: Obj) -> bool:
+    """PURE. Whether addresses may be taken of a ServiceCIDR; one of which nothing is said counts as ready."""
+    if meta.deleting(cidr):
+        return False
+    said = meta.condition(cidr, "Ready")
+    return said is None or said.get("status") == "True"
 
 
 def _refused(service: Obj, field: str, message: str) -> errors.StatusError:
