@@ -159,6 +159,7 @@ def apiserver(name: str, state: str, runtime: str, upstream_timing: bool) -> Non
         dns_domain=cluster.dns_domain,
         cluster_name=topology.name,
         server_names=names,
+        history_seconds=cluster.compaction_interval_s,
         default_toleration_seconds=int(_timing(upstream_timing).default_toleration),
         token_file=paths.state / "tokens.csv",
         audit_policy=paths.state / "audit-policy.yaml",

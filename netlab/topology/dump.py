@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from netlab.topology import units
-from netlab.topology.model import Attachment, Host, Link, Node, Router, Topology
+from netlab.topology.model import Attachment, Cluster, Host, Link, Node, Router, Topology
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -41,6 +41,7 @@ def document(topology: Topology) -> dict[str, Any]:
             **({"ipvsStrictARP": True} if cluster.ipvs_strict_arp else {}),
             "loadBalancerPool": ",".join(cluster.load_balancer_pool) or "none",
             **({"nodeLocalDNS": True} if cluster.node_local_dns else {}),
+            **_compaction(cluster),
             **({"nodePrefixV6": cluster.node_prefix6} if dual else {}),
         },
         "nodes": {node.name: _node(node) for node in topology.nodes},
@@ -94,6 +95,11 @@ def _link(link: Link) -> dict[str, Any]:
     if link.loss:
         result["loss"] = units.format_share(link.loss)
     return result
+
+
+def _compaction(cluster: Cluster) -> dict[str, str]:
+    seconds = cluster.compaction_interval_s
+    return {} if seconds == Cluster().compaction_interval_s else {"compactionInterval": units.format_time(seconds)}
 
 
 def _both(first: str | None, second: str | None) -> str | None:

@@ -52,6 +52,8 @@ class Cluster:
     """The ranges of addresses for LoadBalancer Services (netlab.topology.pool); none: such Services stay pending."""
     node_local_dns: bool = False
     """Whether every node has a DNS cache of its own at 169.254.20.10."""
+    compaction_interval_s: float = 300.0
+    """Seconds for which older versions of objects can be watched and listed (upstream's --etcd-compaction-interval)."""
 
     @property
     def pod_cidrs(self) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ _CLUSTER = (
     "ipvsStrictARP",
     "loadBalancerPool",
     "nodeLocalDNS",
+    "compactionInterval",
 )
 _NODE = ("role", "labels", "taints", "capacity", "unschedulable", "proxyMode", "routes")
 _LINK = ("ends", "bandwidth", "delay", "jitter", "loss", "mtu", "subnet")
@@ -136,6 +137,8 @@ def _read_cluster(value: Value, draft: Draft) -> None:
             changes["ipvs_strict_arp"] = item.boolean(key)
         elif key == "nodeLocalDNS":
             changes["node_local_dns"] = item.boolean(key)
+        elif key == "compactionInterval":
+            changes["compaction_interval_s"] = _interval(item, key)
         elif key == "loadBalancerPool":
             changes["load_balancer_pool"] = _read_pool(item)
         elif key in _CLUSTER_PAIR:
@@ -150,6 +153,13 @@ def _read_cluster(value: Value, draft: Draft) -> None:
             field, options = _CLUSTER_CHOICE[key]
             changes[field] = item.choice(key, options)
     draft.cluster = replace(Cluster(), **changes)
+
+
+def _interval(value: Value, what: str) -> float:
+    seconds = units.parse_time(value.text(what))
+    if not seconds:
+        raise value.expected(units.TIME_HELP)
+    return seconds
 
 
 def _one_or_two(value: Value, what: str) -> list[str]:

@@ -42,8 +42,8 @@ class ApiError(Exception):
 class Api:
     """Requests with the lab's kubeconfig."""
 
-    def __init__(self, user: User) -> None:
-        config = yaml.safe_load((user.home / "state" / "netlab" / LAB / "kubeconfig").read_text())
+    def __init__(self, user: User, lab: str = LAB) -> None:
+        config = yaml.safe_load((user.home / "state" / "netlab" / lab / "kubeconfig").read_text())
         cluster, who = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.server = cluster["server"]
         self.context = ssl.create_default_context(cadata=_decoded(cluster, "certificate-authority"))

@@ -16,6 +16,7 @@ from tests.labs.conformance_operations import discovered, operations
 from tests.labs.conformance_tools import MERGE, STRATEGIC, Watch, condition, labelled, pause, pod
 from tests.labs.sig_network_lab import conformance, lab, space  # noqa: F401
 from tests.labs.sig_network_tools import Api, ApiError, Obj, Space
+from tests.labs.tools import User, until
 
 pytestmark = pytest.mark.timeout(300)
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -161,6 +162,46 @@ def test_chunks(space: Space) -> None:  # noqa: F811
         assert found == TEMPLATES
         assert len(versions) == 1
     assert len(space.api.get(f"{path}?limit={TEMPLATES + 1}")["items"]) == TEMPLATES
+
+
+FORGETFUL = """
+name: forgetful
+cluster: {compactionInterval: 1s}
+nodes: {node: {role: control-plane}}
+"""
+
+
+@conformance(
+    "Servers with support for API chunking should support continue listing from the last key if the original version "
+    "has been compacted away, though the list is inconsistent [Slow]"
+)
+def test_chunks_of_a_version_that_is_forgotten(caller: User) -> None:
+    """In a lab whose store is compacted every second; upstream's is every five minutes."""
+    file = caller.home / "forgetful.yaml"
+    file.write_text(FORGETFUL)
+    up = caller.klab("up", str(file), timeout=180)
+    assert up.returncode == 0, up.stderr
+    api = Api(caller, "forgetful")
+    path, limit = _templates(Space(caller, api, "default")), TEMPLATES // 10
+    first, found = _page(api, path, limit, "", 0)
+    errors: list[ApiError] = []
+
+    def expired() -> bool:
+        try:
+            api.get(f"{path}?limit={limit}&continue={first['continue']}")
+        except ApiError as error:
+            errors.append(error)
+        return bool(errors)
+
+    until("the token's end", expired)
+    assert errors[0].code == 410 and errors[0].status["reason"] == "Expired"
+    token, versions = errors[0].status["metadata"]["continue"], []
+    while token:
+        page, found = _page(api, path, limit, token, found)
+        versions.append(page["resourceVersion"])
+        token = page.get("continue", "")
+    assert found == TEMPLATES
+    assert versions[0] != first["resourceVersion"]
 
 
 # -- watches

@@ -8,9 +8,6 @@ from tests.labs.conformance_names import check
 
 NOT_KEPT: dict[str, dict[str, str]] = {
     "api-machinery": {
-        "Servers with support for API chunking should support continue listing from the last key if the original "
-        "version has been compacted away, though the list is inconsistent [Slow]": "history lasts five minutes, as "
-        "etcd's; a test would wait for them",
         "Aggregator Should be able to support the 1.17 Sample API Server using the current Aggregator": "there is no "
         "image of sample-apiserver here",
     },
