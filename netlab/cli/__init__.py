@@ -37,6 +37,7 @@ _VERBS = {
     "explain": "services",
     "image": "image",
     "lab": "lessons",
+    "completion": "completion",
 }
 """Verb → module of this package; the command is the module's attribute `<verb>_command`."""
 
@@ -101,6 +102,13 @@ def expected_status(error: BaseException) -> int | None:
     return 1 if isinstance(error, OSError) else None
 
 
+def _words(error: BaseException) -> str:
+    """Its text; of an error of the system without the number and the quotes that Python adds."""
+    if type(error).__str__ is OSError.__str__ and isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    return str(error)
+
+
 def interruption_behind(error: BaseException) -> BaseException | None:
     """The SystemExit or KeyboardInterrupt of a signal that another exception has swallowed.
 
@@ -134,7 +142,7 @@ def main() -> None:
             sys.exit(interruption.code if isinstance(interruption, SystemExit) else 130)
         status = expected_status(error)
         if status is not None:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {_words(error)}", err=True)
             sys.exit(status)
         if os.environ.get("KLAB_DEBUG"):
             raise

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -54,13 +55,23 @@ def env_command(ctx: click.Context, output: str) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def kubectl_command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-    """The user's own kubectl, pointed at a lab."""
+    """The user's own kubectl, pointed at a lab; `klab kubectl --help` and `completion` are kubectl's own."""
     program = shutil.which("kubectl")
     if program is None:
         raise LabError("there is no kubectl on PATH; Debian's is in the package kubernetes-client", 127)
-    environment = {**os.environ, "KUBECONFIG": str(this_lab(ctx).kubeconfig)}
+    environment = dict(os.environ)
+    try:
+        environment["KUBECONFIG"] = str(this_lab(ctx).kubeconfig)
+    except LabError:
+        if not _speaks_to_nobody(arguments):
+            raise
     sys.stdout.flush()
     os.execve(program, ["kubectl", *arguments], environment)
+
+
+def _speaks_to_nobody(arguments: Sequence[str]) -> bool:
+    """Whether kubectl needs no cluster for it."""
+    return not arguments or arguments[0] in ("help", "completion") or not {"-h", "--help"}.isdisjoint(arguments)
 
 
 @click.command(

@@ -49,7 +49,10 @@ def up_command(
     dry_run: bool,
     output: str,
 ) -> None:
-    """Start a lab from a TOPOLOGY (a file, or the name of a shipped one: course, single, leaf-spine, wan, fattree)."""
+    """Start a lab from a TOPOLOGY: a file, or a shipped one's name.
+
+    Shipped are course, single, dual-stack, leaf-spine, wan and fattree. Without a TOPOLOGY: course.
+    """
     left_out = None if without is None else tuple(part for part in without.split(",") if part not in ("", "none"))
     options = UpOptions(topology, name, api_port, upstream_timing, timeout, left_out)
     if dry_run:

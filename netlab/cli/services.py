@@ -100,7 +100,10 @@ def conntrack_command(
 
     paths = this_lab(ctx)
     wanted = proxymodes.check_nodes(load(paths.topology), nodes)
-    known = connections.names(*looking.objects(paths, ("v1", "services"), ("v1", "pods"), ("v1", "nodes")))
+    services, pods, machines = looking.objects(paths, ("v1", "services"), ("v1", "pods"), ("v1", "nodes"))
+    known = connections.names(services, pods, machines)
+    _require("pod", pod, pods, paths.name)
+    _require("service", service, services, paths.name)
 
     def is_wanted(entry: connections.Named) -> bool:
         return (pod is None or connections.about_pod(entry, _qualified(pod))) and (
@@ -128,6 +131,21 @@ def conntrack_command(
         print_table(connections.HEADER, [connections.row(entry) for entry in found])
     else:
         click.echo("no tracked connections" + (" that match" if pod or service else ""))
+
+
+def _require(kind: str, wanted: str | None, objects: Sequence[Obj], lab: str) -> None:
+    """LabError where an object that was asked for is not there; its port, of a Service, is not looked at."""
+    from difflib import get_close_matches
+
+    from netlab.api.meta import key
+    from netlab.lab.record import LabError
+
+    names = [key(one) for one in objects]
+    if wanted is None or (name := _qualified(wanted).partition(":")[0]) in names:
+        return
+    close = get_close_matches(name, names, 1)
+    hint = f"did you mean '{close[0]}'?" if close else f"'klab kubectl get {kind}s -A' lists them"
+    raise LabError(f"no {'Service' if kind == 'service' else kind} '{name}' in lab '{lab}'; {hint}", 2)
 
 
 def _watch(

@@ -19,6 +19,8 @@ class ControllersConfig:
 
     `account_key` is the PEM of the key that signs tokens of ServiceAccounts; empty: their Secrets stay as they are.
 
+    `node_order` names the nodes that get the first pod ranges, one after the other, whoever registers first.
+
     `load_balancer_pool` are the ranges of addresses for LoadBalancer Services; none: those stay pending.
 
     `secure_port` is where health and metrics are served over HTTPS; 0: nowhere. Upstream's is 10257.
@@ -30,6 +32,7 @@ class ControllersConfig:
     service_cidr: str = "10.96.0.0/12"
     node_mask6: int = 64
     node_mask: int = 24
+    node_order: tuple[str, ...] = ()
     root_ca: str = ""
     signing_key: str = field(default="", repr=False)
     account_key: str = field(default="", repr=False)

@@ -25,8 +25,8 @@ def taken(nodes: Iterable[Obj]) -> set[str]:
     return found
 
 
-def next_free(cluster: str, mask: int, used: Iterable[str]) -> str | None:
-    """PURE. The lowest range of the cluster's that overlaps none in use; None when there is none left.
+def next_free(cluster: str, mask: int, used: Iterable[str], wish: int = 0) -> str | None:
+    """PURE. The range number `wish` of the cluster, or the lowest, that overlaps none in use; None when none is left.
 
     `used` may hold ranges of any size, put there by hand.
     """
@@ -41,8 +41,9 @@ def next_free(cluster: str, mask: int, used: Iterable[str]) -> str | None:
         first = max(0, (int(other.network_address) - base) // size)
         last = (int(other.broadcast_address) - base) // size
         blocked.update(range(first, min(last, 2 ** (mask - whole.prefixlen) - 1) + 1))
-    for number in range(2 ** (mask - whole.prefixlen)):
-        if number not in blocked:
+    number_of_ranges = 2 ** (mask - whole.prefixlen)
+    for number in (wish, *range(number_of_ranges)):
+        if number < number_of_ranges and number not in blocked:
             return str(ipaddress.ip_network((base + number * size, mask)))
     return None
 
@@ -53,6 +54,7 @@ class NodeIpamController:
     def __init__(self, context: Context) -> None:
         self.context, self.client, self.config = context, context.client, context.config
         self.nodes = context.informer(NODES)
+        self.places = {name: place for place, name in enumerate(self.config.node_order)}
         self.queue = context.queue("node-ipam-controller")
         self.events = context.recorder("cidrAllocator")
         self.nodes.add_handler(self._enqueue, lambda old, new: self._enqueue(new), self._deleted)
@@ -70,7 +72,7 @@ class NodeIpamController:
         used, ranges = taken(self.nodes.store.values()), list[str]()
         for cluster in self.config.cluster_cidr.split(","):
             mask = self.config.node_mask6 if ":" in cluster else self.config.node_mask
-            free = next_free(cluster, mask, used)
+            free = next_free(cluster, mask, used, self.places.get(name, 0))
             if free is None:
                 text = f"Node {name} status is now: CIDRNotAvailable"
                 self.events.event(node, "Normal", "CIDRNotAvailable", text)

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
 from netlab.kernel.errors import CommandFailed
 from netlab.kernel.netns import NetNs
+from netlab.kernel.programs import find
 
 _LINE = re.compile(r"line[: ]+(\d+)|<?stdin>?:(\d+)|^(\d+)[:.]", re.MULTILINE)
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-
-
-_found: dict[str, str] = {}
-
-
-def find(program: str) -> str | None:
-    """The program's path; ordinary users often lack the sbin directories in PATH. Looked for until it is found."""
-    path = _found.get(program) or shutil.which(program) or shutil.which(program, path=_SBIN)
-    if path is not None:
-        _found[program] = path
-    return path
 
 
 def run(ns: NetNs, argv: Sequence[str], text: str = "", *, env: Mapping[str, str] | None = None) -> str:

@@ -13,6 +13,9 @@ class KernelError(OSError):
         self.detail = detail
         super().__init__(errno, f"{what}: {os.strerror(errno)}" + (f" ({detail})" if detail else ""))
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 class UnsupportedFeature(RuntimeError):  # noqa: N818 — named in the public contract
     """This kernel or machine lacks a feature that was asked for. Names the feature, who needs it and the remedy."""

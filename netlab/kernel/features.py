@@ -8,7 +8,7 @@ help; `remedy` says what root would do.
 from __future__ import annotations
 
 import errno
-import shutil
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ from netlab.dataplane.model import Link, Vxlan
 from netlab.dataplane.shaping import Shaping
 from netlab.kernel import libc, links, netns, qdisc, throwaway, veth, worker
 from netlab.kernel import netlink as nl
-from netlab.kernel.command import find
 from netlab.kernel.errors import KernelError, UnsupportedFeature
 from netlab.kernel.netns import NetNs
 from netlab.kernel.nlsocket import NetlinkSocket
+from netlab.kernel.programs import find
 
 VM_LANE = "run the lab under a stock kernel (scripts/vm-test, or the Vagrant machine)"
 
@@ -138,11 +138,14 @@ def _sysctl(path: str) -> Callable[[NetNs], str]:
     return lambda ns: f"/proc/sys/{path} is {ns.read_proc('/proc/sys/' + path).strip()}"
 
 
-def _run(ns: NetNs, *argv: str, text: str = "") -> str:
-    if shutil.which(argv[0]) is None:
+def _run(ns: NetNs, *argv: str, text: str = "", env: Mapping[str, str] | None = None) -> str:
+    program = find(argv[0])
+    if program is None:
         raise _Missing(f"{argv[0]} is not installed")
     pipe = subprocess.PIPE
-    with ns.popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+    with ns.popen(
+        [program, *argv[1:]], env={**os.environ, **(env or {})}, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
+    ) as process:
         output = process.communicate(text.encode())[0].decode(errors="replace").strip()
     if process.returncode:
         raise _Missing(f"{argv[0]}: {output.splitlines()[-1] if output else f'exit status {process.returncode}'}")
@@ -152,8 +155,7 @@ def _run(ns: NetNs, *argv: str, text: str = "") -> str:
 def _iptables(program: str, rule: str = "-A POSTROUTING -j MASQUERADE") -> Callable[[NetNs], str]:
     def test(ns: NetNs) -> str:
         text = f"*nat\n{rule}\nCOMMIT\n"
-        lock = {"XTABLES_LOCKFILE": "/dev/null"}
-        _run(ns, "env", *(f"{k}={v}" for k, v in lock.items()), f"{program}-restore", "--noflush", text=text)
+        _run(ns, f"{program}-restore", "--noflush", text=text, env={"XTABLES_LOCKFILE": "/dev/null"})
         return _run(ns, program, "--version")
 
     return test

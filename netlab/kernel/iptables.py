@@ -17,6 +17,7 @@ from typing import Literal
 from netlab.kernel import command, features
 from netlab.kernel.errors import CommandFailed
 from netlab.kernel.netns import NetNs
+from netlab.kernel.programs import find
 
 Backend = Literal["legacy", "nft"]
 
@@ -92,7 +93,7 @@ async def save_async(
 def _run(ns: NetNs, backend: Backend, verb: str, options: list[str], text: str, ipv6: bool) -> str:
     family = "ip6tables" if ipv6 else "iptables"
     program = f"{family}-{backend}-{verb}"
-    if command.find(program) is None:
+    if find(program) is None:
         program = f"{family}-{verb}"  # distributions with one back end only
     env = {**os.environ, "XTABLES_LOCKFILE": f"/run/xtables-{ns.name.replace('/', '_')}.lock"}
     wait = ["-w", "10"] if verb == "restore" else []

@@ -191,25 +191,27 @@ class World:
         return Flow(self._ends(match[1]), self._ends(target), PROTOCOLS.get(protocol, 0))
 
     def _ends(self, word: str) -> tuple[End, ...]:
-        """The addresses of a pod, Service, machine, or an address; `any` is ()."""
+        """Addresses of a pod (as in a trace it goes before a machine of its name), Service, machine; `any` is ()."""
         if word in ("any", "*"):
             return ()
         name, _, port = word.rpartition(":") if re.search(r"\w:\d+\Z", word) else (word, "", "0")
         name, number = name.strip("[]"), int(port)
-        if name.startswith("svc/"):
-            return self._service(name.removeprefix("svc/"), number)
+        prefix, _, rest = name.partition("/")
+        if prefix in ("svc", "service", "services"):
+            return self._service(rest, number)
         if re.fullmatch(r"[\d.]+|[0-9a-f:]*:[0-9a-f:]+", name):
             return ((name, number),)
-        known = self.known
-        pod = name.removeprefix("pod/")
-        full = pod if "/" in pod else f"default/{pod}"
-        found = [address for address, owner in known.pods.items() if owner == full]
-        if not name.startswith("pod/"):
-            machine = [address for address, owner in known.nodes.items() if owner == name]
-            found = machine or found
+        machine = rest if prefix in ("node", "host", "router") else name
+        found = [] if machine == rest else self._pod_addresses(name.removeprefix("pod/"))
+        if not found and prefix != "pod":
+            found = [address for address, owner in self.known.nodes.items() if owner == machine]
         if not found:
             raise LabError(f"no pod, machine or address '{name}' in lab '{self.places.lab}'; a Service is svc/NAME", 2)
         return tuple((address, number) for address in found)
+
+    def _pod_addresses(self, name: str) -> list[str]:
+        full = name if "/" in name else f"default/{name}"
+        return [address for address, owner in self.known.pods.items() if owner == full]
 
     def _service(self, word: str, number: int) -> tuple[End, ...]:
         full = word if "/" in word else f"default/{word}"

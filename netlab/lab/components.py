@@ -186,6 +186,7 @@ def controller_manager(name: str, state: str, runtime: str, upstream_timing: boo
         service_cidr=cluster.service_cidr,
         node_mask=cluster.node_prefix,
         node_mask6=cluster.node_prefix6,
+        node_order=tuple(node.name for node in topology.nodes),
         root_ca=(paths.pki / "ca.crt").read_text(),
         signing_key=(paths.pki / "ca.key").read_text(),
         account_key=(paths.pki / "sa.key").read_text(),

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from netlab.kernel.programs import with_sbin
 from netlab.sandbox import syscalls as sys_
 from netlab.sandbox.locate import LabNotRunning, running_pid
 from netlab.sandbox.paths import NETNS_DIR, LabPaths
@@ -37,7 +38,7 @@ def enter(
 
     netns: name below /run/netns (a node, or a pod's cni-…); None: the lab's own network namespace.
     process: pid *in the lab* of a container's process whose mount, UTS, IPC and PID namespaces are joined instead.
-    env: replaces the caller's. cwd: kept where it exists in there, else /.
+    env: replaces the caller's; a machine's PATH has root's directories, too. cwd: kept where it exists, else /.
     127: no such command; 126: not executable; 125: the lab could not be entered. Raises LabNotRunning.
     """
     pid = running_pid(lab)
@@ -47,6 +48,9 @@ def enter(
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         raise LabNotRunning(lab.name) from None
+    env = dict(os.environ if env is None else env)
+    if process is None:
+        env["PATH"] = with_sbin(env.get("PATH"))
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     middle = os.fork()
@@ -65,7 +69,7 @@ def _inside(
     handle: int,
     pid: int,
     argv: list[str],
-    env: Mapping[str, str] | None,
+    env: dict[str, str],
     cwd: str,
     where: tuple[str | None, str | None, int | None],
 ) -> tuple[int, int]:
@@ -87,7 +91,7 @@ def _inside(
         if os.isatty(0):
             os.setpgid(0, 0)
         os.read(waiting, 1)  # until the terminal is ours
-        execute(argv, dict(os.environ if env is None else env), cwd)
+        execute(argv, env, cwd)
     os.close(waiting)
     return child, gate
 

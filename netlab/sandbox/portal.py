@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from netlab.kernel.programs import with_sbin
 from netlab.sandbox import syscalls as sys_
 from netlab.sandbox.enter import ALL, execute, join_netns, join_process, same_user_namespace
 from netlab.sandbox.locate import running_pid
@@ -164,16 +165,18 @@ def _become(request: Request, fds: list[int]) -> NoReturn:
         os.setsid()
         for number, fd in enumerate(fds):
             os.dup2(fd, number)
-        env, cwd = request.get("env"), request.get("cwd", "/")
+        env, cwd = dict(request.get("env") or {}), request.get("cwd", "/")
         if request.get("process"):
             inside, cwd = _join_container(int(request["process"]))
-            env = {**inside, **(env or {})}
-        elif request.get("netns"):
-            join_netns(request["netns"])
-            sys_.unshare(sys_.CLONE_NEWUTS)
-            socket.sethostname(request["netns"])
+            env = {**inside, **env}
+        else:
+            env["PATH"] = with_sbin(env.get("PATH"))
+            if request.get("netns"):
+                join_netns(request["netns"])
+                sys_.unshare(sys_.CLONE_NEWUTS)
+                socket.sethostname(request["netns"])
         os.closerange(3, 256)
-        execute(list(request["argv"]), env or {}, cwd)
+        execute(list(request["argv"]), env, cwd)
     except BaseException as problem:
         os.write(2, f"cannot run {request['argv'][0]}: {problem}\n".encode())
     os._exit(125)

@@ -52,8 +52,8 @@ _import()
 
 from mininet.cli import CLI  # noqa: E402
 from mininet.link import Intf, Link  # noqa: E402
-from mininet.log import error, info, output, setLogLevel  # noqa: E402
+from mininet.log import error, info, lg, output, setLogLevel  # noqa: E402
 from mininet.net import Mininet  # noqa: E402
 from mininet.node import Host, Node, Switch  # noqa: E402
 
-__all__ = ["CLI", "Host", "Intf", "Link", "Mininet", "Node", "Switch", "error", "info", "output", "setLogLevel"]
+__all__ = ["CLI", "Host", "Intf", "Link", "Mininet", "Node", "Switch", "error", "info", "lg", "output", "setLogLevel"]

@@ -17,6 +17,7 @@ from netlab.kernel import netlink as nl
 from netlab.kernel import rtnl as rt
 from netlab.kernel.errors import CommandFailed, KernelError
 from netlab.kernel.netns import NetNs
+from netlab.kernel.programs import find
 from netlab.trace.predict.state import Forward, Interface, Listener, Machine, Neighbour, PlaceKind
 from netlab.trace.predict.tables import NftTable, XTable, by_iptables, parse_nft, parse_xtables, with_handles
 
@@ -319,7 +320,7 @@ def _rules(ns: NetNs, legacy: bool, ipv6: bool) -> dict[str, Any]:
         listing = _run(ns, ["nft", "-a", "list", "ruleset"])
         nft = tuple(table for table in parse_nft(listing) if table.name != TRACE_TABLE)
         mine = "ip6" if ipv6 else "ip"
-        if any(by_iptables(table) and table.family == mine for table in nft) and command.find(f"{program}-nft-save"):
+        if any(by_iptables(table) and table.family == mine for table in nft) and find(f"{program}-nft-save"):
             saved = parse_xtables(_run(ns, [f"{program}-nft-save", "-c"]), "nft")
             xtables += with_handles(saved, listing, mine)
             nft = tuple(table for table in nft if not by_iptables(table))
@@ -337,7 +338,7 @@ def nft_tables(ns: NetNs) -> tuple[tuple[int, str], ...]:
 
 def _run(ns: NetNs, *commands: list[str]) -> str:
     for argv in commands:
-        if command.find(argv[0]) is not None:
+        if find(argv[0]) is not None:
             return command.run(ns, argv)
     raise CommandFailed(tuple(commands[0]), 127, "not installed")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import os
 import select
@@ -127,11 +128,13 @@ def _flow(data: Obj) -> Flow:
 def _tap(point: Point, expression: str, number: int) -> Tap:
     with netns.open(point.netns) if point.netns else netns.own() as ns:
         sock = ns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        there = ns.run(socket.if_nameindex)
     one = point.interface if exact(point.interface) else ""
     try:
         ring = open_ring(sock, one, expression=expression, size=ring_size(number), retire=retire_of(number))
     except KernelError as problem:
-        raise KernelError(problem.errno or 0, f"{point.place}: capture on {one or 'all interfaces'}") from None
+        known = f"there are: {', '.join(sorted(name for _, name in there))}" if problem.errno == errno.ENODEV else ""
+        raise KernelError(problem.errno or 0, f"{point.place}: capture on {one or 'all interfaces'}", known) from None
     return Tap(point.place, ring, point.interface)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
-from tests.labs.tools import User
+from tests.labs.tools import User, one_sentence
 
 
 def test_a_look_around(caller: User) -> None:
@@ -13,6 +13,8 @@ def test_a_look_around(caller: User) -> None:
     _capture(caller)
     _files(caller)
     _shell(caller)
+    _an_ordinary_path(caller)
+    _wrong_words(caller)
 
 
 def _capture(user: User) -> None:
@@ -58,3 +60,27 @@ def _shell(user: User) -> None:
     wrong = user.klab("shell", "lok")
     assert wrong.returncode == 2
     assert "did you mean 'default/look'?" in wrong.stderr
+
+
+def _an_ordinary_path(user: User) -> None:
+    """Debian gives users no sbin in PATH; on a node they have what root has."""
+    path = "/usr/bin:/bin"
+    assert "KUBE-SERVICES" in user.klab("exec", "node", "--", "iptables-save", "-t", "nat", path=path).stdout
+    assert "KUBE-SERVICES" in user.klab("shell", "node", stdin="iptables-save -t nat\n", path=path).stdout
+    doctor = {one["name"]: one["ok"] for one in json.loads(user.klab("doctor", "-o", "json", path=path).stdout)}
+    assert doctor["iptables_nft"]
+    assert doctor["nft"]
+
+
+def _wrong_words(user: User) -> None:
+    """One sentence that says what there is instead, and a status that is not 0."""
+    for words, said, status in (
+        ("capture node:eth9", "there are: docker0, eth0", 1),
+        ("conntrack --pod lok", "did you mean 'default/look'?", 2),
+        ("conntrack --service kubernets", "did you mean 'default/kubernetes'?", 2),
+        ("mininet -c foo", "Unknown command: foo", 1),
+    ):
+        wrong = user.klab(*words.split(" "))
+        assert (wrong.returncode, said in wrong.stderr) == (status, True), wrong
+        one_sentence(wrong.stderr)
+    assert user.klab("mininet", "-c", "node sh -c 'exit 3'").returncode == 3

@@ -55,6 +55,11 @@ def test_the_next_free_range(cluster: str, mask: int, used: list[str], free: str
     assert next_free(cluster, mask, used) == free
 
 
+@pytest.mark.parametrize(("wish", "free"), [(3, "10.244.3.0/24"), (1, "10.244.0.0/24"), (300, "10.244.0.0/24")])
+def test_a_node_of_the_topology_gets_its_own_range_where_that_is_free(wish: int, free: str) -> None:
+    assert next_free("10.244.0.0/16", 24, ["10.244.1.0/24"], wish) == free
+
+
 def node(name: str = "n1", ready: str | None = "True", **spec: Any) -> Obj:
     conditions = [] if ready is None else [{"type": "Ready", "status": ready, "lastHeartbeatTime": "t"}]
     return {
