@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -133,3 +136,67 @@ def _forged(token: str) -> str:
 )
 def test_modes_as_go_prints_them(mode: int, wanted: str) -> None:
     assert mounttest.mode_text(mode) == wanted
+
+
+AGNHOST = (sys.executable, "-m", "netlab.runtime.builtin.agnhost")
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _connected(port: int) -> socket.socket:
+    for _attempt in range(200):
+        try:
+            return socket.create_connection(("127.0.0.1", port), 5)
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError(f"nobody listens on port {port}")
+
+
+def _asked(port: int, path: str) -> bytes:
+    with _connected(port) as sock:
+        sock.sendall(b"GET %s HTTP/1.0\r\n\r\n" % path.encode())
+        return sock.recv(12)[-3:]
+
+
+def test_a_terminating_netexec_serves_on_and_is_not_ready() -> None:
+    port = _free_port()
+    command = [*AGNHOST, "netexec", f"--http-port={port}", "--udp-port=-1", "--delay-shutdown=2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert [_asked(port, path) for path in ("/readyz", "/healthz", "/hostname")] == [b"200"] * 3
+        server.terminate()
+        assert server.stderr is not None
+        while "Sleeping 2 seconds before terminating..." not in server.stderr.readline():
+            assert server.poll() is None
+        assert [_asked(port, path) for path in ("/readyz", "/healthz", "/hostname")] == [b"503", b"200", b"200"]
+        assert server.wait(20) == 0
+
+
+def test_a_half_closed_connection() -> None:
+    port = _free_port()
+    options = json.dumps({"LocalAddr": f"127.0.0.1:{port}", "PostFinTimeoutSeconds": 0})
+    command = [*AGNHOST, "net", "--runner", "nat-closewait-server", "--options", options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        with _connected(port) as sock:
+            assert sock.recv(1) == b"", "the server's FIN"
+        told, _ = server.communicate(timeout=20)
+        assert told.startswith("output:\n\n# Server listening on 127.0.0.1:")
+        assert "# Server sent FIN, waiting 0 seconds\n# Done\n" in told
+        assert server.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Must set either --runner or --serve, see --help"),
+        (("--runner", "x"), "Error: Invalid runner: 'x', see --help"),
+        (("--runner", "nat-closewait-client", "--options", "{"), "Error: Invalid options JSON: "),
+    ],
+)
+def test_wrong_runners(arguments: tuple[str, ...], said: str) -> None:
+    done = subprocess.run([*AGNHOST, "net", *arguments], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr

@@ -59,7 +59,7 @@ def test_the_catalogs_rows_are_whole() -> None:
 def test_any_tag_of_a_catalog_image(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "none")
     for ref in ("registry.k8s.io/e2e-test-images/agnhost:2.40", "registry.k8s.io/e2e-test-images/agnhost"):
-        assert store.resolve(ref).programs == ("agnhost",)
+        assert store.resolve(ref).programs == ("agnhost", "coredns")
     assert store.resolve("registry.k8s.io/pause@sha256:" + "1" * 64).entrypoint == ("/pause",)
 
 

@@ -200,10 +200,20 @@ def _healthz(host: str, port: int, context: "ssl.SSLContext", token: str) -> str
     return f"{status} {body.decode(errors='replace')}"
 
 
-def paused(*_arguments: str) -> int:
+def paused(*arguments: str) -> int:
+    """Ends by SIGINT with 1, by SIGTERM with 2, both --delay-shutdown seconds later."""
     import signal
 
-    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    flags = {"delay-shutdown": "0"}
+    parse_flags(arguments, flags)
+    delay = integer(flags, "delay-shutdown")
+
+    def end(status: int) -> None:
+        time.sleep(max(delay, 0))
+        os._exit(status)
+
+    signal.signal(signal.SIGINT, lambda *_: end(1))
+    signal.signal(signal.SIGTERM, lambda *_: end(2))
     write(1, "Paused\n")
     while True:
         signal.pause()
@@ -242,6 +252,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "liveness": liveness,
     "logs-generator": logs_generator,
     "mounttest": _later("mounttest"),
+    "net": _later("nettester"),
     "netexec": netexec.main,
     "pause": paused,
     "porter": _later("porter"),

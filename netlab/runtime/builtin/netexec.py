@@ -32,6 +32,7 @@ class Netexec:
     def __init__(self, flags: dict[str, str]) -> None:
         self.flags = flags
         self.ready = False
+        self.ending = False
         self.override: Request | None = None
         if flags["http-override"]:
             self.override = Request("GET", flags["http-override"], "HTTP/1.1", {}, b"")
@@ -42,6 +43,7 @@ class Netexec:
             "/echo": self.echo,
             "/exit": self.exit,
             "/healthz": self.healthz,
+            "/readyz": self.readyz,
             "/hostname": self.hostname,
             "/hostName": self.hostname,
             "/header": self.header,
@@ -56,9 +58,7 @@ class Netexec:
     def run(self) -> int:
         server = Server(self.handle, lambda request: self.effective(request).path in SLOW)
         udp_port, sctp_port, http_port = (integer(self.flags, f"{name}-port") for name in ("udp", "sctp", "http"))
-        delay = parse_duration(self.flags["delay-shutdown"]) if self.flags["delay-shutdown"] else 0.0
-        if delay:
-            self.delay_shutdown(delay)
+        self.end_by_sigterm(max(integer(self.flags, "delay-shutdown"), 0))
         try:
             if udp_port != -1:
                 for host in self.flags["udp-listen-addresses"].split(","):
@@ -73,16 +73,20 @@ class Netexec:
         server.run()
         return 0
 
-    def delay_shutdown(self, delay: float) -> None:
+    def end_by_sigterm(self, delay: int) -> None:
+        """So many seconds later, serving on until then, no longer ready."""
         import signal
 
-        def later(number: int, _frame: object) -> None:
-            log(f"Sleeping {delay:g}s before terminating...")
-            signal.signal(number, signal.SIG_DFL)
-            time.sleep(delay)
-            os._exit(0)
+        def end(*_: object) -> None:
+            if not delay:
+                os._exit(0)
+            if not self.ending:
+                log(f"Sleeping {delay} seconds before terminating...")
+                self.ending = True
+                signal.alarm(delay)
 
-        signal.signal(signal.SIGTERM, later)
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, end)
 
     def tls(self) -> object | None:
         if not self.flags["tls-cert-file"]:
@@ -173,8 +177,17 @@ class Netexec:
         log("GET /healthz")
         return Response(status=200 if self.ready or integer(self.flags, "udp-port") == -1 else 412)
 
+    def readyz(self, _request: Request) -> Response:
+        log("GET /readyz")
+        if self.ending:
+            return Response("shutting down", 503)
+        return Response("ok") if self.ready or integer(self.flags, "udp-port") == -1 else Response(status=412)
+
     def header(self, request: Request) -> Response:
         key = request.value("key")
+        if not key:
+            log("GET /header")
+            return Response(as_json({name.title(): [value] for name, value in sorted(request.headers.items())}))
         log(f"GET /header?key={key}")
         return Response(request.headers.get(key.lower(), ""))
 
@@ -332,7 +345,7 @@ def main(*arguments: str) -> int:
         "tls-private-key-file": "",
         "http-override": "",
         "udp-listen-addresses": "",
-        "delay-shutdown": "",
+        "delay-shutdown": "0",
     }
     try:
         parse_flags(arguments, flags)

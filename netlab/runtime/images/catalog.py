@@ -12,6 +12,7 @@ from netlab.runtime.images.model import Image
 from netlab.runtime.images.reference import parse
 from netlab.sandbox.paths import bundled_program
 
+AGNHOST_TOOLS = "/opt/agnhost/bin"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/netlab/bin:/opt/busybox/bin"
 REAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -59,7 +60,8 @@ ROWS = (
         tag="2.53",
         entrypoint=("/agnhost",),
         cmd=("pause",),
-        programs=("agnhost",),
+        programs=("agnhost", "coredns"),
+        path=f"{AGNHOST_TOOLS}:{PATH}",
     ),
     Row(
         ("registry.k8s.io/pause", "k8s.gcr.io/pause", "pause"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from netlab.runtime.images.catalog import AGNHOST_TOOLS
 from netlab.sandbox.paths import bundled_program
 from netlab.sandbox.spec import MountSpec
 
@@ -222,12 +223,27 @@ def _own_programs(root: Path) -> None:
         ("httpd", "httpd"),
         ("loadgen", "loadgen"),
     ):
-        text = (
-            f"#!{interpreter()} -IS\nimport sys\nsys.path.insert(0, '/opt/netlab/lib')\n"
-            f"from netlab.runtime.builtin.{module} import main\nsys.exit(main(*sys.argv[1:]))\n"
-        )
-        _write(root, f"opt/netlab/bin/{program}", text, 0o755)
+        _write(root, f"opt/netlab/bin/{program}", _started(module), 0o755)
         (root / program).symlink_to(f"opt/netlab/bin/{program}")
+    _agnhost_tools(root)
+
+
+def _started(module: str) -> str:
+    return (
+        f"#!{interpreter()} -IS\nimport sys\nsys.path.insert(0, '/opt/netlab/lib')\n"
+        f"from netlab.runtime.builtin.{module} import main\nsys.exit(main(*sys.argv[1:]))\n"
+    )
+
+
+def _agnhost_tools(root: Path) -> None:
+    """What upstream's agnhost has and the machine perhaps has otherwise, first on that image's PATH.
+
+    Its tests ask with OpenBSD's nc, and with a wget that tries once (GNU's tries twenty times, for minutes).
+    """
+    _write(root, f"{AGNHOST_TOOLS[1:]}/nc", _started("netcat"), 0o755)
+    wget = shutil.which("wget", path="/usr/bin:/bin")
+    if wget is not None and "busybox" not in os.path.realpath(wget):
+        _write(root, f"{AGNHOST_TOOLS[1:]}/wget", f'#!/bin/sh\nexec {wget} --tries=1 "$@"\n', 0o755)
 
 
 def interpreter() -> str:
