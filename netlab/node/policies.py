@@ -19,8 +19,9 @@ from netlab.api.types import Obj
 from netlab.client.client import Client
 from netlab.client.informer import Informer
 from netlab.client.kinds import NAMESPACES, NETWORK_POLICIES, PODS
+from netlab.dataplane.nftables.operations import Operation, Table
 from netlab.dataplane.nftables.rules import Ip
-from netlab.dataplane.nftables.table import NftState, diff
+from netlab.dataplane.nftables.table import NftState, diff, remove
 from netlab.dataplane.policies import TABLE, Cluster, Pod, isolation, pod_of, policy_table
 from netlab.kernel.errors import CommandFailed, KernelError
 from netlab.kernel.netns import NetNs
@@ -146,14 +147,14 @@ class PolicyAgent:
         if before == state or (before is None and not state.chains and not self._remembered.exists()):
             self._written[ip] = state
             return
-        where = f"{ip} {TABLE}"
         if before is None or not state.chains:
-            lines = [f"add table {where}", f"delete table {where}"]
+            table = Operation("add", ip, TABLE, Table())
+            operations = [table, remove(ip, TABLE)]  # whether it is there or not
             if state.chains:
                 self._remembered.parent.mkdir(parents=True, exist_ok=True)
                 self._remembered.touch()
-                lines += [f"add table {where}", *diff(NftState(), state, ip, TABLE).apply]
-            await self._kernel[ip].nft(lines)
+                operations += [table, *diff(NftState(), state, ip, TABLE).apply]
+            await self._kernel[ip].nft(operations)
         else:
             change = diff(before, state, ip, TABLE)
             await self._kernel[ip].nft(change.apply)

@@ -116,7 +116,7 @@ class IptablesBackend(_Inattentive):
         from netlab.dataplane.leftovers import kept_by_iptables
 
         async with self._removing:
-            await _remove_nftables(self._kernel)
+            await remove_nftables(self._kernel)
             await _remove_iptables(self._kernel, kept_by_iptables(self.program.config))
 
 
@@ -146,21 +146,22 @@ class NftablesBackend(_Inattentive):
         if transaction is None:
             observed = nftables.parse(await self._kernel.nft_list(), self.program.config.ip)
             transaction = self.program.full(observed)
-        for lines in (transaction.apply, transaction.cleanup):
-            if lines:
-                await self._kernel.nft(lines)
+        for operations in (transaction.apply, transaction.cleanup):
+            if operations:
+                await self._kernel.nft(operations)
 
     async def flushed(self) -> bool:
-        return not await self._kernel.nft_list()
+        return not await self._kernel.nft_holds()
 
     async def remove_others(self) -> None:
         async with self._removing:
             await _remove_iptables(self._kernel)
 
 
-async def _remove_nftables(kernel: ProxyKernel) -> None:
-    if await kernel.nft_list():
-        await kernel.nft([f"delete table {nftables.nft_family(kernel.family)} {nftables.TABLE}"])
+async def remove_nftables(kernel: ProxyKernel) -> None:
+    """The table of nftables mode."""
+    if await kernel.nft_holds():
+        await kernel.nft([nftables.remove(nftables.nft_family(kernel.family))])
 
 
 async def _remove_iptables(kernel: ProxyKernel, kept: Kept | None = None) -> None:
@@ -175,7 +176,7 @@ async def _remove_iptables(kernel: ProxyKernel, kept: Kept | None = None) -> Non
 
 async def remove_all(kernel: ProxyKernel) -> None:
     """Leaves nothing of any mode: for someone else's proxy, as `kube-proxy --cleanup` does."""
-    await _remove_nftables(kernel)
+    await remove_nftables(kernel)
     await _remove_iptables(kernel)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from netlab.dataplane.iptables import parse_rule
 from netlab.dataplane.iptables.rules import Jump
 from netlab.dataplane.ipvs import ip_sets
-from netlab.dataplane.nftables import NftState, nft_family
+from netlab.dataplane.nftables import NftState, Operation, nft_family
 from netlab.dataplane.services import Family
 from netlab.dataplane.services.stale import Flow
 from netlab.node.proxy_fake_ipvs import FakeIpvs
@@ -71,7 +71,8 @@ class FakeNetfilter:
                 lines.append("COMMIT")
         return "\n".join(lines) + "\n"
 
-    async def nft(self, lines: Sequence[str]) -> None:
+    async def nft(self, operations: Sequence[Operation]) -> None:
+        lines = tuple(map(str, operations))
         self.transactions.append(lines)
         if self.fail_next:
             self.fail_next = False
@@ -85,6 +86,9 @@ class FakeNetfilter:
         if state is not None:
             check_nft(state)
         self.nft_state = state
+
+    async def nft_holds(self) -> bool:
+        return self.nft_state is not None
 
     async def nft_list(self) -> str:
         return listing(self.nft_state, nft_family(self.family)) if self.nft_state is not None else ""

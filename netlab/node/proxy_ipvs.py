@@ -17,7 +17,7 @@ from netlab.dataplane.ipvs.state import IpvsState, Real, Step, diff
 from netlab.dataplane.ipvs.termination import CHECK_INTERVAL
 from netlab.dataplane.leftovers import kept_by_ipvs, leftovers
 from netlab.dataplane.model import Sysctl
-from netlab.dataplane.nftables import TABLE, nft_family
+from netlab.dataplane.nftables import nft_family, remove
 from netlab.dataplane.services import Family, ServicePortName, ServiceState
 from netlab.node.proxy_ipvs_kernel import IpvsKernel
 from netlab.node.proxy_kernel import ProxyKernel
@@ -151,8 +151,8 @@ class IpvsBackend:
         from netlab.dataplane import iptables
 
         async with self._removing:
-            if await self._kernel.nft_list():
-                await self._kernel.nft([f"delete table {nft_family(self._kernel.family)} {TABLE}"])
+            if await self._kernel.nft_holds():
+                await self._kernel.nft([remove(nft_family(self._kernel.family))])
             if text := leftovers(iptables.scan(await self._kernel.save()), kept_by_ipvs()):
                 await self._kernel.restore(text)
 

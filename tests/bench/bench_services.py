@@ -30,6 +30,7 @@ from typing import Any
 
 from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
+from netlab.dataplane.nftables import Operation
 from netlab.kernel import features, netns, throwaway
 from netlab.kernel import iptables as kernel_iptables
 from netlab.node.proxy import NODES, SERVICES, SLICES, Proxier
@@ -150,9 +151,9 @@ class Recording(NodeKernel):
         self.written.append(("restore", text))
         await super().restore(text)
 
-    async def nft(self, lines: Sequence[str]) -> None:
-        self.written.append(("nft", lines))
-        await super().nft(lines)
+    async def nft(self, operations: Sequence[Operation]) -> None:
+        self.written.append(("nft", operations))
+        await super().nft(operations)
 
 
 class Timed(Proxier):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from ipaddress import ip_address, ip_network
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
-from service_cells import CALLERS, CELLS, PLACES, Cell, Outcome, addresses_of, expected, state_of, where
 
-from netlab.dataplane.nftables import NftablesConfig, NftablesProgram, NftState, parse_rule, rules
+from netlab.dataplane.nftables import NftablesConfig, NftablesProgram, NftState, diff, parse_rule, rules
 from netlab.node.proxy_fake_nft import apply_nft, check_nft
+from tests.golden.service_cells import CALLERS, CELLS, PLACES, Cell, Outcome, addresses_of, expected, state_of, where
 
 
 def program(cell: Cell) -> NftablesProgram:
@@ -111,10 +112,33 @@ def test_where_a_first_packet_goes(cell: Cell) -> None:
 def test_the_transaction_makes_the_same_table(cell: Cell) -> None:
     made = program(cell)
     state: NftState | None = None
-    for line in made.full(NftState()).apply:
-        state = apply_nft(line, state)
+    for operation in made.full(NftState()).apply:
+        state = apply_nft(str(operation), state)
     assert state is not None
     check_nft(state)
     assert state == made.state()
     for chain in state.chains.values():
         assert tuple(parse_rule(str(rule)) for rule in chain.rules) == chain.rules
+
+
+@pytest.mark.parametrize(("family", "kind"), [*product(PLACES, ("ClusterIP", "NodePort", "LoadBalancer with ranges"))])
+@pytest.mark.parametrize(("old", "new"), [("none", "here"), ("here", "both"), ("both", "there"), ("there", "none")])
+def test_wherever_a_transaction_is_cut_packets_go_as_before_or_as_after(
+    family: str, kind: str, old: str, new: str
+) -> None:
+    made = [program((family, kind, "Cluster", "Cluster", endpoints)) for endpoints in (old, new)]  # type: ignore[arg-type]
+    before, after = (one.state() for one in made)
+    places = PLACES[family]  # type: ignore[index]
+    state: NftState | None = copy.deepcopy(before)
+    change = diff(before, after, made[0].config.ip)
+    cuts = 0
+    for previous, operation in pairwise((*change.apply, *change.cleanup)):
+        state = apply_nft(str(previous), state)
+        if operation.belongs_to(previous):
+            continue
+        cuts += 1
+        assert state is not None
+        for caller, address in product(CALLERS, addresses_of(kind)):
+            ways = [Walk(one, places, caller, *where(places, address)).outcome() for one in (state, before, after)]
+            assert ways[0] in ways[1:], (str(operation), caller, address)
+    assert cuts

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from netlab.dataplane import iptables, nftables
+from netlab.dataplane.nftables import Operation
 from netlab.dataplane.services import NodeView
 from netlab.kernel import iptables as kernel_iptables
 from netlab.kernel import netns
@@ -53,8 +54,8 @@ class MortalKernel(NodeKernel):
         await super().restore(text)
         self._count()
 
-    async def nft(self, lines: Sequence[str]) -> None:
-        await super().nft(lines)
+    async def nft(self, operations: Sequence[Operation]) -> None:
+        await super().nft(operations)
         self._count()
 
     def _count(self) -> None:

@@ -203,7 +203,7 @@ def test_a_change_leads_to_the_same_table(before: list[tuple[str, Obj]], after: 
         tables.append(policy_table(found, CLUSTER.pods, "ip"))
     change = diff(tables[0], tables[1], "ip", TABLE)
     chains = {name: [str(rule) for rule in chain.rules] for name, chain in tables[0].chains.items()}
-    for line in (*change.apply, *change.cleanup):
+    for line in map(str, (*change.apply, *change.cleanup)):
         words = line.split()
         if words[:2] == ["add", "chain"]:
             chains.setdefault(words[4], [])

@@ -10,10 +10,8 @@ import pytest
 from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
 from netlab.dataplane.services.stale import Flow
-from netlab.kernel.errors import CommandFailed
 from netlab.node.proxy import SERVICES, SLICES, Proxier, SyncTiming
 from netlab.node.proxy_fake import FakeNetfilter
-from netlab.node.proxy_kernel import NodeKernel, fitting, weight
 
 TIMING = SyncTiming(settle=0.0, min_period=0.0, retry=0.001, canary=0.02)
 
@@ -137,33 +135,3 @@ async def test_without_route_localnet_nodeports_stay_off_localhost() -> None:
     async with running(client, kernel):
         assert any("! -d 127.0.0.0/8" in rule for rule in kernel.tables["nat"]["KUBE-SERVICES"])
         assert "KUBE-FIREWALL" not in kernel.tables["filter"]
-
-
-async def test_a_transaction_too_long_for_the_socket_buffer_is_made_smaller_once_and_for_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sent: list[int] = []
-
-    async def run(_: object, text: str) -> None:
-        lines = text.count("\n")
-        if lines > 100:
-            raise CommandFailed(("nft",), 1, "netlink: Error: Message too long")
-        sent.append(lines)
-
-    monkeypatch.setattr("netlab.kernel.nft.run_async", run)
-    kernel = NodeKernel(None)  # type: ignore[arg-type]
-    await kernel.nft(["x"] * 300)
-    assert sent == [94, 94, 94, 18]
-    await kernel.nft(["x"] * 120)
-    assert sent[4:] == [94, 26]
-
-
-def test_nft_transactions_fit_into_the_socket_buffer() -> None:
-    lines = [f"add chain ip kube-proxy c{number}" for number in range(10)] + ["add rule ip kube-proxy c0 counter"] * 10
-    chain, rule = weight(lines[0]), weight(lines[-1])
-    assert rule > 2 * chain, "a rule is many small expressions"
-    assert fitting(lines, 0, 4 * chain) == 4
-    assert fitting(lines, 10, 4 * rule) == 4
-    assert fitting(lines, 0, 1) == 1, "one line at least"
-    assert fitting(lines, 0, float("inf")) == len(lines)
-    assert fitting(lines, 18, 1e9) == 2

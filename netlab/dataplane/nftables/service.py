@@ -47,6 +47,7 @@ class _Builder:
         self.uses_firewall = choice.has_any and bool(port.load_balancer_ips) and bool(port.source_ranges)
 
     def items(self) -> Iterator[Item]:
+        yield from self.firewall_elements()  # before what they guard
         yield from self.internal_elements()
         yield from self.external_elements()
         yield from self.node_port_elements()
@@ -68,6 +69,12 @@ class _Builder:
     def refused(self, address: str) -> Element:
         return Element(names.NO_ENDPOINT_SERVICES, self.key(address), self.refusal(), str(self.port.name))
 
+    def firewall_elements(self) -> Iterator[Element]:
+        if self.uses_firewall:
+            verdict, comment = Verdict("goto", self.firewall_chain), str(self.port.name)
+            for address in self.port.load_balancer_ips:
+                yield Element(names.FIREWALL_IPS, self.key(address), verdict, comment)
+
     def internal_elements(self) -> Iterator[Element]:
         address = self.port.cluster_ip
         yield Element(names.CLUSTER_IPS, (address,))
@@ -82,10 +89,6 @@ class _Builder:
                 yield Element(names.SERVICE_IPS, self.key(address), Verdict("goto", self.external_chain))
             if not self.has_external:
                 yield self.refused(address)
-        if self.uses_firewall:
-            verdict, comment = Verdict("goto", self.firewall_chain), str(self.port.name)
-            for address in self.port.load_balancer_ips:
-                yield Element(names.FIREWALL_IPS, self.key(address), verdict, comment)
 
     def node_port_elements(self) -> Iterator[Element]:
         if not self.port.node_port:

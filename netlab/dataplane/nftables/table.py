@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from netlab.dataplane.nftables.operations import Operation, Placed, Table
 from netlab.dataplane.nftables.rules import Chain, Container, Element, Ip, Rule
 from netlab.dataplane.services.model import Family
 
@@ -43,72 +44,69 @@ class Transaction:
     """`apply` makes everything right; `cleanup`, to be run after it, removes chains and sets that nothing refers to any
     more (kernels before 6.2 refuse that in the transaction that removes the last reference)."""
 
-    apply: tuple[str, ...]
-    cleanup: tuple[str, ...]
+    apply: tuple[Operation, ...]
+    cleanup: tuple[Operation, ...]
 
     def __bool__(self) -> bool:
         return bool(self.apply or self.cleanup)
 
 
-def text(lines: Iterable[str]) -> str:
-    """Input for `nft -f`."""
-    return "".join(f"{line}\n" for line in lines)
-
-
 def diff(before: NftState, after: NftState, ip: Ip, table: str = TABLE) -> Transaction:
-    """What to run, in nft's words; every prefix of the lines is valid by itself."""
-    where = f"{ip} {table}"
-    lines: list[str] = []
+    """What to run. Where the operations must be cut into several transactions (not where one `belongs_to` the one
+    before it), each of them leaves a table in which all that was served before and is to be served now is served."""
+    made: list[Operation] = []
     for container in after.containers.values():
         if before.containers.get(container.name) != container:
             if container.name in before.containers:
-                lines.append(f"delete {container.kind} {where} {container.name}")
-            lines.append(f"add {container.kind} {where} {container.name} {{ {container.spec()} }}")
-    lines += [_declare(chain, where) for chain in after.chains.values() if chain.name not in before.chains]
-    lines += _chains(before, after, where)
-    lines += _elements(before, after, where)
+                made.append(Operation("delete", ip, table, container))
+            made.append(Operation("add", ip, table, container))
+    made += [Operation("add", ip, table, chain) for chain in after.chains.values() if chain.name not in before.chains]
+    made += _chains(before, after, ip, table)
+    made += _elements(before, after, ip, table)
     # Emptied here, so that the next transaction finds no reference.
-    gone = [name for name in before.chains if name not in after.chains]
-    lines += [f"flush chain {where} {name}" for name in gone]
-    cleanup = [f"delete chain {where} {name}" for name in gone]
+    gone = [chain for name, chain in before.chains.items() if name not in after.chains]
+    made += [Operation("flush", ip, table, chain) for chain in gone]
+    cleanup = [Operation("delete", ip, table, chain) for chain in gone]
     for name, container in before.containers.items():
         if name not in after.containers:
-            cleanup.append(f"delete {container.kind} {where} {name}")
-    return Transaction(tuple(lines), tuple(cleanup))
+            cleanup.append(Operation("delete", ip, table, container))
+    return Transaction(tuple(made), tuple(cleanup))
 
 
 def create(after: NftState, ip: Ip) -> Transaction:
     """All of it, in a table that may or may not be there."""
-    table = f'add table {ip} {TABLE} {{ comment "{TABLE_COMMENT}" ; }}'
     made = diff(NftState(), after, ip)
-    return Transaction((table, *made.apply), made.cleanup)
+    return Transaction((Operation("add", ip, TABLE, Table(TABLE_COMMENT)), *made.apply), made.cleanup)
 
 
-def _declare(chain: Chain, where: str) -> str:
-    words = [f"type {chain.hook} ;"] if chain.hook else []
-    words += [f'comment "{chain.comment}" ;'] if chain.comment else []
-    body = f" {{ {' '.join(words)} }}" if words else ""
-    return f"add chain {where} {chain.name}{body}"
+def remove(ip: Ip, table: str = TABLE) -> Operation:
+    """Takes the whole table away, which must be there."""
+    return Operation("delete", ip, table, Table())
 
 
-def _chains(before: NftState, after: NftState, where: str) -> Iterator[str]:
+def _chains(before: NftState, after: NftState, ip: Ip, table: str) -> Iterator[Operation]:
+    """New chains first: whoever leads to one is written when its rules are there."""
+    for chain in after.chains.values():
+        if chain.name not in before.chains:
+            yield from (Operation("add", ip, table, Placed(chain.name, rule)) for rule in chain.rules)
     for chain in after.chains.values():
         old = before.chains.get(chain.name)
-        if old is not None and old.rules == chain.rules:
-            continue
-        if old is not None and old.rules:
-            yield f"flush chain {where} {chain.name}"
-        yield from (f"add rule {where} {chain.name} {rule}" for rule in chain.rules)
+        if old is not None and old.rules != chain.rules:
+            if old.rules:
+                yield Operation("flush", ip, table, chain)
+            yield from (Operation("add", ip, table, Placed(chain.name, rule)) for rule in chain.rules)
 
 
-def _elements(before: NftState, after: NftState, where: str) -> Iterator[str]:
-    for key, old in before.elements.items():
-        if after.elements.get(key) != old:
-            # Without its comment and verdict: that is all a deletion may say.
-            yield f"delete element {where} {old.container} {{ {' . '.join(old.key)} }}"
+def _elements(before: NftState, after: NftState, ip: Ip, table: str) -> Iterator[Operation]:
     for key, element in after.elements.items():
-        if before.elements.get(key) != element:
-            yield f"add element {where} {element.container} {{ {element} }}"
+        old = before.elements.get(key)
+        if old != element:
+            if old is not None:
+                yield Operation("delete", ip, table, old)
+            yield Operation("add", ip, table, element)
+    for key, old in reversed(before.elements.items()):
+        if key not in after.elements:
+            yield Operation("delete", ip, table, old)
 
 
 def references(rules: Iterable[Rule]) -> set[str]:

@@ -145,9 +145,9 @@ def _nftables(found: Sequence[ServiceState], node: Node, machine: MachineFacts) 
     )
 
 
-def _adds(lines: Iterable[str]) -> tuple[str, ...]:
+def _adds(operations: Iterable[nftables.Operation]) -> tuple[str, ...]:
     """What would be added: the other direction's additions are what is too much."""
-    return tuple(line.removeprefix("add ") for line in lines if line.startswith("add "))
+    return tuple(str(one).removeprefix("add ") for one in operations if one.verb == "add")
 
 
 def only_table(ruleset: str, head: str) -> str:
