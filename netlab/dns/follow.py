@@ -37,7 +37,9 @@ class Follower:
 
     def __init__(self, client: Client, what: Wanted, metrics: Metrics) -> None:
         self.zone = Zone()
-        self._metrics, self._began = metrics, time.time()
+        self._metrics, self._began = metrics, int(time.time())  # what is compared with it has whole seconds only
+        self._unnamed: dict[tuple[str, str], float] = {}
+        """When the endpoints of Services that are not known yet changed: slices and Services come on two watches."""
         self.synced = asyncio.Event()
         self._client, self._what = client, what
         self._informers: list[Informer] = []
@@ -50,11 +52,11 @@ class Follower:
         zone = self.zone
         watched: list[tuple[tuple[str, str], str, Callable[[Obj], None], Callable[[Obj], None]]] = [
             (("v1", "namespaces"), namespace_labels, zone.put_namespace, zone.drop_namespace),
-            (("v1", "services"), labels, zone.put_service, zone.drop_service),
+            (("v1", "services"), labels, self._put_service, zone.drop_service),
         ]
         if endpoints:
             slices = ("discovery.k8s.io/v1", "endpointslices")
-            watched.append((slices, labels, self._put_slice, zone.drop_slice))
+            watched.append((slices, labels, self._put_slice, self._drop_slice))
         if pods:
             watched.append((("v1", "pods"), labels, zone.put_pod, zone.drop_pod))
         for resource, selector, put, drop in watched:
@@ -69,13 +71,26 @@ class Follower:
         what changed before this server was there is not its delay."""
         before = self.zone.serial
         self.zone.put_slice(obj)
-        metadata = obj["metadata"]
-        changed = seconds_of((metadata.get("annotations") or {}).get(TRIGGER_TIME, ""))
-        if self.zone.serial == before or changed <= self._began:
+        changed = seconds_of((obj["metadata"].get("annotations") or {}).get(TRIGGER_TIME, ""))
+        if self.zone.serial == before or changed < self._began:
             return
-        name = (metadata.get("labels") or {}).get("kubernetes.io/service-name", "")
-        service = self.zone.services.get((metadata["namespace"].lower(), name.lower()))
-        if service is not None and service.headless:
+        service = _service_of(obj)
+        self._unnamed.setdefault(service, changed)
+        self._measure(service)
+
+    def _drop_slice(self, obj: Obj) -> None:
+        self._unnamed.pop(_service_of(obj), None)
+        self.zone.drop_slice(obj)
+
+    def _put_service(self, obj: Obj) -> None:
+        self.zone.put_service(obj)
+        self._measure((obj["metadata"]["namespace"].lower(), obj["metadata"]["name"].lower()))
+
+    def _measure(self, key: tuple[str, str]) -> None:
+        """Once both are known there are names."""
+        service = self.zone.services.get(key)
+        changed = self._unnamed.pop(key, None) if service is not None else None
+        if service is not None and service.headless and changed is not None:
             self._metrics.histogram(PROGRAMMING_DURATION, ("headless_with_selector",)).observe(time.time() - changed)
 
     async def _wait(self) -> None:
@@ -89,6 +104,12 @@ class Follower:
             self._task.cancel()
         for informer in self._informers:
             await informer.stop()
+
+
+def _service_of(endpoint_slice: Obj) -> tuple[str, str]:
+    metadata = endpoint_slice["metadata"]
+    name = (metadata.get("labels") or {}).get("kubernetes.io/service-name", "")
+    return metadata["namespace"].lower(), name.lower()
 
 
 def seconds_of(text: str) -> float:

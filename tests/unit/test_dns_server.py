@@ -321,7 +321,7 @@ async def test_the_time_until_names_of_a_headless_service_are_known_is_measured(
             made = endpoint_slice(name, f"{name}-1", endpoint("10.244.1.1"), ports=[HTTP])
             made["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": when}
             await client.create(("discovery.k8s.io/v1", "endpointslices"), made, "default")
-            await eventually(lambda: bool(follower.zone.endpoints(("default", name))), f"{name}'s endpoint", timeout=20)
+            await eventually(lambda: bool([*follower.zone.endpoints(("default", name))]), f"{name}'s endpoint", timeout=20)
 
         now = datetime.now(UTC).isoformat()
         await put("old", "2001-01-01T00:00:00Z")
@@ -332,6 +332,26 @@ async def test_the_time_until_names_of_a_headless_service_are_known_is_measured(
         text = (await server._metrics())[1]
     assert f"{count} 1" in text
     assert 'service_kind="headless_with_selector",le="524.288"}' in text
+
+
+async def test_endpoints_that_are_known_before_their_service_are_measured_when_it_comes() -> None:
+    """Services and EndpointSlices come on two watches; times of changes have whole seconds, also the first one's."""
+    client = Client(FakeApi())
+    await client.create(("v1", "namespaces"), {"metadata": {"name": "default"}})
+    count = 'coredns_kubernetes_dns_programming_duration_seconds_count{service_kind="headless_with_selector"}'
+    async with serving(cluster(), client=client) as server:
+        (follower,) = server._followers.values()
+        await asyncio.wait_for(follower.synced.wait(), 5)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        for name in ("heads", "one-address"):
+            made = endpoint_slice(name, f"{name}-1", endpoint("10.244.1.1"), ports=[HTTP])
+            made["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": now}
+            await client.create(("discovery.k8s.io/v1", "endpointslices"), made, "default")
+            await eventually(lambda name=name: bool([*follower.zone.endpoints(("default", name))]), name, timeout=20)  # type: ignore[misc]
+        assert count not in server.metrics.text(), "there are no names yet"
+        await client.create(("v1", "services"), service("one-address", "10.96.7.1", ports=[HTTP]), "default")
+        await client.create(("v1", "services"), service("heads", ports=[HTTP]), "default")
+        await eventually(lambda: f"{count} 1" in server.metrics.text(), "the measured time", timeout=10)
 
 
 async def test_metrics_have_upstreams_names() -> None:
