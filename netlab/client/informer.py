@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
@@ -66,7 +65,8 @@ class Informer:
         self._indexes: dict[str, tuple[IndexFunc, dict[str, dict[str, Obj]]]] = {}
         self._handlers: list[tuple[OnAdd | None, OnUpdate | None, OnDelete | None]] = []
         self._version: str | None = None
-        self._gone: deque[str] = deque(maxlen=GONE_REMEMBERED)
+        self._gone: dict[str, Obj] = {}
+        """uid → the last state of what left the store. One that a selector left out comes back with a later one."""
         self._connected = False
         self._synced = asyncio.Event()
         self._last_error = "no request was answered yet"
@@ -105,7 +105,7 @@ class Informer:
         known = self._items.get(key)
         if known is not None and not _newer(obj, known):
             return
-        if obj["metadata"].get("uid") in self._gone:
+        if self._is_gone(obj):
             return
         self._put(key, obj)
 
@@ -226,17 +226,24 @@ class Informer:
         if known is not None:
             if not _newer(obj, known):
                 return
-        elif obj["metadata"].get("uid") in self._gone:
+        elif self._is_gone(obj):
             return
         self._put(key, self._transform(obj) if self._transform else obj)
 
     def _drop(self, key: str, last: Obj) -> None:
         """Take a key out; `last` is what the handlers are told."""
         self._unindex(key, self._items.pop(key))
-        self._gone.append(last["metadata"].get("uid", ""))
+        self._gone[last["metadata"].get("uid", "")] = last["metadata"]
+        if len(self._gone) > GONE_REMEMBERED:
+            del self._gone[next(iter(self._gone))]
         for _, _, on_delete in self._handlers:
             if on_delete:
                 _call(on_delete, last)
+
+    def _is_gone(self, obj: Obj) -> bool:
+        """Whether this is a state from before the object left."""
+        last = self._gone.get(obj["metadata"].get("uid", ""))
+        return last is not None and not _newer(obj, {"metadata": last})
 
     def _put(self, key: str, obj: Obj) -> None:
         old = self._items.get(key)

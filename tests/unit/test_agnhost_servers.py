@@ -167,6 +167,9 @@ def test_a_terminating_netexec_serves_on_and_is_not_ready() -> None:
     command = [*AGNHOST, "netexec", f"--http-port={port}", "--udp-port=-1", "--delay-shutdown=2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert [_asked(port, path) for path in ("/readyz", "/healthz", "/hostname")] == [b"200"] * 3
+        with _connected(port) as sock:
+            sock.sendall(b"hostName\n")
+            assert sock.recv(100).startswith(b"HTTP/1.1 400 Bad Request\r\n"), "without waiting for more"
         server.terminate()
         assert server.stderr is not None
         while "Sleeping 2 seconds before terminating..." not in server.stderr.readline():

@@ -104,6 +104,13 @@ async def test_selectors_turn_changes_into_additions_and_deletions(api: FakeApi)
     await eventually(lambda: seen == ["+a"], "a selected")
     api.modify(CONFIG_MAPS, "default/a", {"metadata": {"labels": {"app": "db"}}})
     await eventually(lambda: seen == ["+a", "-a"], "a no longer selected")
+    old = next(iter(api.objects(CONFIG_MAPS)))
+    api.modify(CONFIG_MAPS, "default/a", {"metadata": {"labels": {"app": "web"}}})
+    await eventually(lambda: seen == ["+a", "-a", "+a"], "a selected again")
+    api.modify(CONFIG_MAPS, "default/a", {"metadata": {"labels": {"app": "db"}}})
+    await eventually(lambda: seen == ["+a", "-a", "+a", "-a"], "a no longer selected")
+    informer.observe(old)
+    assert seen == ["+a", "-a", "+a", "-a"], "an answer from before it left"
     await informer.stop()
 
 

@@ -256,3 +256,19 @@ def test_a_generated_name_may_end_in_a_dash() -> None:
     body = pod()
     body["metadata"] = {"generateName": "web-", "name": "web-x", "namespace": "default"}
     assert findings(body) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "policy"),
+    [
+        ({}, None),
+        ({"externalIPs": ["203.0.113.250"]}, "Cluster"),
+        ({"type": "NodePort"}, "Cluster"),
+        ({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}, "Local"),
+        ({"type": "ExternalName", "externalIPs": ["203.0.113.250"]}, None),
+    ],
+)
+def test_a_service_that_is_reached_from_outside_has_an_external_policy(spec: Obj, policy: str | None) -> None:
+    obj = service(**spec)
+    apply_defaults(obj)
+    assert obj["spec"].get("externalTrafficPolicy") == policy

@@ -45,7 +45,7 @@ def service(obj: Obj) -> None:
             port["protocol"] = "TCP"
         if port.get("targetPort") in (0, "", None):
             port["targetPort"] = port.get("port", 0)
-    external = spec["type"] in ("NodePort", "LoadBalancer")
+    external = spec["type"] in ("NodePort", "LoadBalancer") or (spec["type"] == "ClusterIP" and spec.get("externalIPs"))
     if external and not spec.get("externalTrafficPolicy"):
         spec["externalTrafficPolicy"] = "Cluster"
     if spec["type"] in ("NodePort", "LoadBalancer", "ClusterIP"):

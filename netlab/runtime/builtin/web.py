@@ -109,7 +109,8 @@ def parse(buffer: bytearray) -> Request | None:
     """Take one request off the buffer; None when it is not whole yet. Raises BadRequest."""
     end = buffer.find(b"\r\n\r\n")
     if end < 0:
-        if len(buffer) > MAX_HEAD:
+        first, line_end, _ = buffer.partition(b"\n")
+        if len(buffer) > MAX_HEAD or (line_end and b" HTTP/1." not in first):
             raise BadRequest
         return None
     lines = buffer[:end].decode("latin-1").split("\r\n")
