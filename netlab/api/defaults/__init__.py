@@ -47,6 +47,8 @@ _MODULES: dict[str, list[str]] = {
         "storage.k8s.io/v1.StorageClass",
         "storage.k8s.io/v1.CSIDriver",
         "scheduling.k8s.io/v1.PriorityClass",
+        "flowcontrol.apiserver.k8s.io/v1.FlowSchema",
+        "flowcontrol.apiserver.k8s.io/v1.PriorityLevelConfiguration",
         "apiextensions.k8s.io/v1.CustomResourceDefinition",
         "apiregistration.k8s.io/v1.APIService",
         "admissionregistration.k8s.io/v1.ValidatingWebhookConfiguration",

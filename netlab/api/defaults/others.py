@@ -67,6 +67,25 @@ def priority_class(obj: Obj) -> None:
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
+def flow_schema(obj: Obj) -> None:
+    """Matched at 1,000."""
+    if not obj["spec"].get("matchingPrecedence"):
+        obj["spec"]["matchingPrecedence"] = 1000
+
+
+def priority_level(obj: Obj) -> None:
+    """`SetDefaults_ExemptPriorityLevelConfiguration`, `SetDefaults_LimitedPriorityLevelConfiguration`, queues."""
+    for key, shares in (("exempt", 0), ("limited", 30)):
+        level = obj["spec"].get(key)
+        if level is not None:
+            for field, value in (("nominalConcurrencyShares", shares), ("lendablePercent", 0)):
+                level[field] = value if level.get(field) is None else level[field]
+    queuing = ((obj["spec"].get("limited") or {}).get("limitResponse") or {}).get("queuing")
+    if queuing is not None:
+        for key, value in (("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)):
+            queuing[key] = queuing.get(key) or value
+
+
 def custom_resource_definition(obj: Obj) -> None:
     """Names that follow from the kind; no conversion; webhooks on 443."""
     spec = obj["spec"]
@@ -129,6 +148,8 @@ DEFAULTS = {
     "storage.k8s.io/v1.StorageClass": storage_class,
     "storage.k8s.io/v1.CSIDriver": csi_driver,
     "scheduling.k8s.io/v1.PriorityClass": priority_class,
+    "flowcontrol.apiserver.k8s.io/v1.FlowSchema": flow_schema,
+    "flowcontrol.apiserver.k8s.io/v1.PriorityLevelConfiguration": priority_level,
     "apiextensions.k8s.io/v1.CustomResourceDefinition": custom_resource_definition,
     "apiregistration.k8s.io/v1.APIService": api_service,
     "admissionregistration.k8s.io/v1.ValidatingWebhookConfiguration": webhooks,

@@ -204,7 +204,9 @@ def node(obj: Obj) -> list[FieldError]:
     found = metadata(obj, False)
     found += scheduling.taints(spec.get("taints") or (), "metadata.taints")
     found += _node_resources(obj)
-    cidrs = spec.get("podCIDRs") or []
+    cidrs, first = spec.get("podCIDRs") or [], spec.get("podCIDR")
+    if first and first not in cidrs[:1]:
+        cidrs = [first]  # conversion: the older field wins
     for index, one in enumerate(cidrs):
         found += addresses.valid_cidr(one, f"spec.podCIDRs[{index}]")
     if len(cidrs) > 1:

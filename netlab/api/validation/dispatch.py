@@ -59,9 +59,19 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
         "events.k8s.io/Event",
         "policy/PodDisruptionBudget",
         "scheduling.k8s.io/PriorityClass",
-        "autoscaling/HorizontalPodAutoscaler",
-        "storage.k8s.io/StorageClass",
         "node.k8s.io/RuntimeClass",
+    ),
+    "autoscaling": ("autoscaling/HorizontalPodAutoscaler",),
+    "storage": (
+        "storage.k8s.io/StorageClass",
+        "storage.k8s.io/CSIDriver",
+        "storage.k8s.io/CSINode",
+        "storage.k8s.io/VolumeAttachment",
+        "storage.k8s.io/CSIStorageCapacity",
+    ),
+    "flowcontrol": (
+        "flowcontrol.apiserver.k8s.io/FlowSchema",
+        "flowcontrol.apiserver.k8s.io/PriorityLevelConfiguration",
     ),
     "admission_kinds": (
         "admissionregistration.k8s.io/MutatingWebhookConfiguration",

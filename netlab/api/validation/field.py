@@ -35,6 +35,8 @@ _TEXT = {
     TYPE_INVALID: "Invalid value",
 }
 _WITHOUT_VALUE = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
+OMITTED = object()
+"""A bad value that is not shown: upstream's `OmitValueType`."""
 
 
 class FieldError:
@@ -52,7 +54,7 @@ class FieldError:
     def body(self) -> str:
         """The message without the field's path, as in a Status cause."""
         text = _TEXT[self.type]
-        if self.type not in _WITHOUT_VALUE:
+        if self.type not in _WITHOUT_VALUE and self.bad_value is not OMITTED:
             text = f"{text}: {go_body(self.bad_value)}"
         return f"{text}: {self.detail}" if self.detail else text
 

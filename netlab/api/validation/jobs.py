@@ -8,9 +8,17 @@ from functools import lru_cache
 from netlab.api.types import Obj
 from netlab.api.validation import names
 from netlab.api.validation.dispatch import Rules
-from netlab.api.validation.field import FieldError, duplicate, invalid, not_supported, required
+from netlab.api.validation.field import FieldError, invalid, not_supported, required, too_long
 from netlab.api.validation.gofmt import GoSyntax, quote
-from netlab.api.validation.meta import IMMUTABLE, each, label_selector, metadata, metadata_update, nonnegative
+from netlab.api.validation.job_policies import failure_policy, success_policy
+from netlab.api.validation.meta import (
+    IMMUTABLE,
+    domain_prefixed_path,
+    label_selector,
+    metadata,
+    metadata_update,
+    nonnegative,
+)
 from netlab.api.validation.pod_spec import pod_template
 from netlab.api.validation.workloads import go_selector
 
@@ -18,7 +26,8 @@ _CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 _OLD_CONTROLLER_UID = "controller-uid"
 _JOB_NAME = "batch.kubernetes.io/job-name"
 _OLD_JOB_NAME = "job-name"
-_MAX_INDEXED = 100_000
+_MAX_INDEXED, _MAX_OF_MANY = 100_000, 10_000
+_MAX_MANAGED_BY = 63
 _MAX_CRON_NAME = 52
 
 
@@ -103,8 +112,14 @@ def _job_fields(spec: Obj, field: str) -> list[FieldError]:
     ):
         if key in spec:
             found += nonnegative(spec[key], f"{field}.{key}")
+    if "maxFailedIndexes" in spec and "backoffLimitPerIndex" not in spec:
+        found.append(required(f"{field}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if "managedBy" in spec:
+        found += domain_prefixed_path(spec["managedBy"], f"{field}.managedBy")
+        if len(spec["managedBy"].encode()) > _MAX_MANAGED_BY:
+            found.append(too_long(f"{field}.managedBy", _MAX_MANAGED_BY))
     found += _completion_mode(spec, field)
-    found += _failure_policy(spec, f"{field}.podFailurePolicy")
+    found += failure_policy(spec, f"{field}.podFailurePolicy") + success_policy(spec, f"{field}.successPolicy")
     replacement = spec.get("podReplacementPolicy")
     if replacement is not None:
         if spec.get("podFailurePolicy") is not None:
@@ -129,83 +144,39 @@ def _job_fields(spec: Obj, field: str) -> list[FieldError]:
 
 
 def _completion_mode(spec: Obj, field: str) -> list[FieldError]:
-    mode = spec.get("completionMode")
-    if mode is None:
-        return []
-    if mode not in ("NonIndexed", "Indexed"):
-        return [not_supported(f"{field}.completionMode", mode, ("Indexed", "NonIndexed"))]
-    found: list[FieldError] = []
+    mode, found = spec.get("completionMode"), list[FieldError]()
+    if mode not in (None, "NonIndexed", "Indexed"):
+        return [not_supported(f"{field}.completionMode", mode, ("NonIndexed", "Indexed"))]
     if mode == "Indexed":
-        if "completions" not in spec:
-            found.append(required(f"{field}.completions", "when completion mode is Indexed"))
-        if spec.get("parallelism", 0) > _MAX_INDEXED:
-            detail = "must be less than or equal to 100000 when completion mode is Indexed"
-            found.append(invalid(f"{field}.parallelism", spec["parallelism"], detail))
-    else:
-        detail = "requires indexed completion mode"
-        keys = [key for key in ("backoffLimitPerIndex", "maxFailedIndexes") if key in spec]
-        found += [invalid(f"{field}.{key}", spec[key], detail) for key in keys]
-    return found
+        return _indexed(spec, field)
+    detail = "requires indexed completion mode"
+    keys = [key for key in ("backoffLimitPerIndex", "maxFailedIndexes") if key in spec]
+    return found + [invalid(f"{field}.{key}", spec[key], detail) for key in keys]
 
 
-def _failure_policy(spec: Obj, field: str) -> list[FieldError]:
-    policy = spec.get("podFailurePolicy")
-    if policy is None:
-        return []
-    template = spec["template"]["spec"]
-    names_of = {one.get("name") for key in ("containers", "initContainers") for one in template.get(key) or ()}
-    rules = policy.get("rules") or []
+def _indexed(spec: Obj, field: str) -> list[FieldError]:
+    completions, parallelism, failures = (spec.get(key) for key in ("completions", "parallelism", "maxFailedIndexes"))
     found: list[FieldError] = []
-    for index, rule in enumerate(rules):
-        found += _failure_rule(rule, names_of, f"{field}.rules[{index}]")
+    if completions is None:
+        found.append(required(f"{field}.completions", "when completion mode is Indexed"))
+    if parallelism is not None and parallelism > _MAX_INDEXED:
+        detail = f"must be less than or equal to {_MAX_INDEXED} when completion mode is Indexed"
+        found.append(invalid(f"{field}.parallelism", parallelism, detail))
+    if completions is not None and failures is not None and failures > completions:
+        found.append(invalid(f"{field}.maxFailedIndexes", failures, "must be less than or equal to completions"))
+    if failures is not None and failures > _MAX_INDEXED:
+        detail = f"must be less than or equal to {_MAX_INDEXED}"
+        found.append(invalid(f"{field}.maxFailedIndexes", failures, detail))
+    if completions is None or completions <= _MAX_INDEXED or "backoffLimitPerIndex" not in spec:
+        return found
+    if failures is None:
+        detail = f"must be specified when completions is above {_MAX_INDEXED}"
+        found.append(required(f"{field}.maxFailedIndexes", detail))
+    when = f"when completions are above {_MAX_INDEXED} and used with backoff limit per index"
+    for key, value in (("parallelism", parallelism), ("maxFailedIndexes", failures)):
+        if value is not None and value > _MAX_OF_MANY:
+            found.append(invalid(f"{field}.{key}", value, f"must be less than or equal to {_MAX_OF_MANY} {when}"))
     return found
-
-
-def _failure_rule(rule: Obj, containers: set[object], field: str) -> list[FieldError]:
-    action, codes = rule.get("action", ""), rule.get("onExitCodes")
-    allowed = ("Count", "FailIndex", "FailJob", "Ignore")
-    found: list[FieldError] = []
-    if not action:
-        found.append(required(f"{field}.action", 'valid values: ["Count" "FailIndex" "FailJob" "Ignore"]'))
-    elif action not in allowed:
-        found.append(not_supported(f"{field}.action", action, allowed))
-    if codes is not None:
-        found += _exit_codes(codes, containers, f"{field}.onExitCodes")
-    conditions = rule.get("onPodConditions") or []
-    for index, one in enumerate(conditions):
-        here, kind = f"{field}.onPodConditions[{index}]", one.get("type", "")
-        found += each(f"{here}.type", kind, names.qualified_name(kind))
-        if one.get("status") not in ("True", "False", "Unknown"):
-            found.append(not_supported(f"{here}.status", one.get("status", ""), ("False", "True", "Unknown")))
-    if codes is not None and conditions:
-        detail = "specifying both OnExitCodes and OnPodConditions is not supported"
-        found.append(invalid(field, GoSyntax("field.omitempty"), detail))
-    if codes is None and not conditions:
-        detail = "specifying one of OnExitCodes and OnPodConditions is required"
-        found.append(invalid(field, GoSyntax("field.omitempty"), detail))
-    return found
-
-
-def _exit_codes(codes: Obj, containers: set[object], field: str) -> list[FieldError]:
-    operator, values = codes.get("operator", ""), codes.get("values") or []
-    found: list[FieldError] = []
-    if operator not in ("In", "NotIn"):
-        found.append(not_supported(f"{field}.operator", operator, ("In", "NotIn")))
-    name = codes.get("containerName")
-    if name is not None and name not in containers:
-        detail = "must be one of the container or initContainer names in the pod template"
-        found.append(invalid(f"{field}.containerName", name, detail))
-    if not values:
-        found.append(invalid(f"{field}.values", GoSyntax("[]int32{}"), "at least one value is required"))
-    for index, value in enumerate(values):
-        if operator == "In" and value == 0:
-            found.append(invalid(f"{field}.values[{index}]", value, "must not be 0 for the In operator"))
-        if value in values[:index]:
-            found.append(duplicate(f"{field}.values[{index}]", value))
-    return found
-
-
-_MUTABLE_FOR_ALL = ("parallelism", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "suspend")
 
 
 def job_update(new: Obj, old: Obj) -> list[FieldError]:

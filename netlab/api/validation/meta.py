@@ -152,6 +152,22 @@ def each(field: str, value: object, messages: Iterable[str]) -> list[FieldError]
     return [invalid(field, value, message) for message in messages]
 
 
+def domain_prefixed_path(value: str, field: str) -> list[FieldError]:
+    """`IsDomainPrefixedPath`."""
+    if not value:
+        return [required(field)]
+    domain, slash, path = value.partition("/")
+    if not slash or not domain or not path:
+        form = 'must be a domain-prefixed path (such as "acme.io/foo")'
+        return [invalid(field, value, form)]
+    found = [invalid(field, domain, one) for one in names.dns_subdomain(domain)]
+    if not all(char.isascii() and (char.isalnum() or char in "-._~!$&'()*+,;=:@%/") for char in path):
+        found.append(
+            invalid(field, path, "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')")
+        )
+    return found
+
+
 def nonnegative(value: int, field: str) -> list[FieldError]:
     """`ValidateNonnegativeField`."""
     return [invalid(field, value, NEGATIVE)] if value < 0 else []

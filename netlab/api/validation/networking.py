@@ -12,7 +12,7 @@ from netlab.api.validation.containers import PROTOCOLS
 from netlab.api.validation.dispatch import Rules
 from netlab.api.validation.field import FieldError, forbidden, invalid, not_supported, required, too_long
 from netlab.api.validation.gofmt import GoSyntax, quote
-from netlab.api.validation.meta import each, label_selector, metadata, metadata_update, unchanged
+from netlab.api.validation.meta import domain_prefixed_path, each, label_selector, metadata, metadata_update, unchanged
 
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
@@ -166,23 +166,9 @@ def class_create(obj: Obj) -> list[FieldError]:
     else:
         if len(controller) > _MAX_CONTROLLER:
             found.append(too_long("spec.controller", _MAX_CONTROLLER))
-        found += _domain_prefixed_path(controller, "spec.controller")
+        found += domain_prefixed_path(controller, "spec.controller")
     parameters = obj["spec"].get("parameters")
     return found + (_parameters(parameters, "spec.parameters") if parameters is not None else [])
-
-
-def _domain_prefixed_path(value: str, field: str) -> list[FieldError]:
-    """`IsDomainPrefixedPath`."""
-    domain, slash, path = value.partition("/")
-    if not slash or not domain or not path:
-        form = 'must be a domain-prefixed path (such as "acme.io/foo")'
-        return [invalid(field, value, form)]
-    found = [invalid(field, domain, one) for one in names.dns_subdomain(domain)]
-    if not all(char.isascii() and (char.isalnum() or char in "-._~!$&'()*+,;=:@%/") for char in path):
-        found.append(
-            invalid(field, path, "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')")
-        )
-    return found
 
 
 def _parameters(given: Obj, field: str) -> list[FieldError]:

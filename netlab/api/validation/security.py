@@ -231,18 +231,54 @@ def _match(annotation: str, profile: Obj | None, field: str, what: str) -> list[
 
 
 def windows_options(options: Obj | None, field: str) -> list[FieldError]:
-    """`validateWindowsSecurityContextOptions`, its plain rules."""
+    """`validateWindowsSecurityContextOptions`."""
     if options is None:
         return []
     found: list[FieldError] = []
     name = options.get("gmsaCredentialSpecName")
     if name is not None:
         found += each(f"{field}.gmsaCredentialSpecName", name, names.dns_subdomain(name))
-    if options.get("gmsaCredentialSpec") == "":
-        detail = "gmsaCredentialSpec cannot be an empty string"
-        found.append(invalid(f"{field}.gmsaCredentialSpec", "", detail))
-    if options.get("runAsUserName") == "":
-        found.append(invalid(f"{field}.runAsUserName", "", "runAsUserName cannot be an empty string"))
+    credential = options.get("gmsaCredentialSpec")
+    if credential == "":
+        found.append(invalid(f"{field}.gmsaCredentialSpec", "", "gmsaCredentialSpec cannot be an empty string"))
+    elif credential is not None and len(credential.encode()) > _LONGEST_CREDENTIAL_KIB << 10:
+        detail = f"gmsaCredentialSpec size must be under {_LONGEST_CREDENTIAL_KIB} KiB"
+        found.append(invalid(f"{field}.gmsaCredentialSpec", credential, detail))
+    user = options.get("runAsUserName")
+    if user is not None:
+        found += each(f"{field}.runAsUserName", user, [f"runAsUserName{error}" for error in _windows_user(user)])
+    return found
+
+
+_LONGEST_CREDENTIAL_KIB, _LONGEST_DOMAIN, _LONGEST_USER = 64, 256, 104
+_NETBIOS = re.compile(r"[^\\/:*?\"<>|.][^\\/:*?\"<>|]{0,14}")
+_DNS_DOMAIN = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?)*"
+)
+
+
+def _windows_user(name: str) -> list[str]:
+    """What is wrong with `[DOMAIN\\]USER`."""
+    if not name:
+        return [" cannot be an empty string"]
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        return [" cannot contain control characters"]
+    if name.count("\\") > 1:
+        return [" cannot contain more than one backslash"]
+    domain, backslash, user = name.rpartition("\\")
+    found = []
+    if len(domain) >= _LONGEST_DOMAIN:
+        found.append(f"'s Domain length must be under {_LONGEST_DOMAIN} characters")
+    if backslash and not (_NETBIOS.fullmatch(domain) or _DNS_DOMAIN.fullmatch(domain)):
+        found.append("'s Domain doesn't match the NetBios nor the DNS format")
+    if not user:
+        found.append("'s User cannot be empty")
+    elif len(user) > _LONGEST_USER:
+        found.append(f"'s User length must not be longer than {_LONGEST_USER} characters")
+    if user and not user.strip(". "):
+        found.append("'s User cannot contain only periods or spaces")
+    if any(char in '"/:;|=,+*?<>@[]' for char in user):
+        found.append("'s User cannot contain the following characters: \"/\\:;|=,+*?<>@[]")
     return found
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from netlab.api.types import Obj
+from netlab.api.validation import names
 from netlab.api.validation.addresses import dual_stack, parse_ip, valid_cidr
 from netlab.api.validation.dispatch import Rules
 from netlab.api.validation.field import FieldError, invalid, required
-from netlab.api.validation.meta import IMMUTABLE, metadata, metadata_update, unchanged
+from netlab.api.validation.meta import IMMUTABLE, each, metadata, metadata_update, unchanged
 
 _BOTH = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
 
@@ -50,7 +51,13 @@ def address_create(obj: Obj) -> list[FieldError]:
     parent = (obj.get("spec") or {}).get("parentRef")
     if not parent:
         return [*found, required("spec.parentRef", "")]
-    return found + [required(f"spec.parentRef.{key}", "") for key in ("resource", "name") if not parent.get(key)]
+    group = parent.get("group", "")
+    found += each("spec.parentRef.group", group, names.dns_subdomain(group)) if group else []
+    for key in ("resource", "name"):
+        value, field = parent.get(key, ""), f"spec.parentRef.{key}"
+        found += each(field, value, names.path_segment(value)) if value else [required(field, "")]
+    namespace = parent.get("namespace", "")
+    return found + each("spec.parentRef.namespace", namespace, names.path_segment(namespace))
 
 
 def address_update(new: Obj, old: Obj) -> list[FieldError]:

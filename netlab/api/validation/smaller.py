@@ -1,6 +1,6 @@
-"""Rules of small kinds of several groups: leases, events, budgets, priority classes, autoscalers, storage classes.
+"""Rules of small kinds of several groups: leases, events, budgets, priority classes, runtime classes.
 
-Source followed: `pkg/apis/{coordination,policy,scheduling,autoscaling,storage}/validation/validation.go`,
+Source followed: `pkg/apis/{coordination,policy,scheduling,node}/validation/validation.go`,
 `pkg/apis/core/validation/events.go`.
 """
 
@@ -61,7 +61,7 @@ def event(obj: Obj) -> list[FieldError]:
     involved = obj.get("involvedObject") or obj.get("regarding") or {}
     found = _event_namespace(obj, involved)
     if obj.get("apiVersion") != "events.k8s.io/v1":
-        return found
+        return found or metadata(obj, True, names.path_segment_name)  # of these nothing else is asked (BeforeCreate)
     found += metadata(obj, True, names.subdomain_name)
     if not obj.get("eventTime"):
         found.append(required("eventTime"))
@@ -172,125 +172,6 @@ def _priority_class_update(new: Obj, old: Obj) -> list[FieldError]:
     return found + unchanged(new.get("preemptionPolicy"), old.get("preemptionPolicy"), "preemptionPolicy")
 
 
-# -- autoscalers -------------------------------------------------------------------------------------------------------
-
-
-def autoscaler(obj: Obj) -> list[FieldError]:
-    """`ValidateHorizontalPodAutoscaler`."""
-    return metadata(obj, True) + _autoscaler_spec(obj["spec"])
-
-
-def _autoscaler_spec(spec: Obj) -> list[FieldError]:
-    low, high = spec.get("minReplicas"), spec.get("maxReplicas", 0)
-    found: list[FieldError] = []
-    if low is not None and low < 1:
-        found.append(invalid("spec.minReplicas", low, "must be greater than or equal to 1"))
-    if high < 1:
-        found.append(invalid("spec.maxReplicas", high, NOT_POSITIVE))
-    if low is not None and high < low:
-        detail = "must be greater than or equal to `minReplicas`"
-        found.append(invalid("spec.maxReplicas", high, detail))
-    target = spec["scaleTargetRef"]
-    for key in ("kind", "name"):
-        value, field = target.get(key, ""), f"spec.scaleTargetRef.{key}"
-        found += each(field, value, names.path_segment(value)) if value else [required(field)]
-    percent = spec.get("targetCPUUtilizationPercentage")
-    if percent is not None and percent < 1:
-        field = "spec.metrics[0].resource.target.averageUtilization"
-        found.append(invalid(field, percent, NOT_POSITIVE))
-    for index, metric in enumerate(spec.get("metrics") or ()):
-        found += _metric(metric, f"spec.metrics[{index}]")
-    return found
-
-
-_METRICS = {
-    "Object": "object",
-    "Pods": "pods",
-    "Resource": "resource",
-    "ContainerResource": "containerResource",
-    "External": "external",
-}
-
-
-def _metric(metric: Obj, field: str) -> list[FieldError]:
-    kind = metric.get("type", "")
-    if not kind:
-        return [required(f"{field}.type", "must specify a metric source type")]
-    if kind not in _METRICS:
-        return [not_supported(f"{field}.type", kind, tuple(sorted(_METRICS)))]
-    wanted = _METRICS[kind]
-    if wanted not in metric:
-        return [required(f"{field}.{wanted}", "must populate information for the given metric source")]
-    found: list[FieldError] = []
-    for key in _METRICS.values():
-        if key != wanted and key in metric:
-            detail = "must populate the given metric source only"
-            found.append(forbidden(f"{field}.{key}", detail))
-    source = metric[wanted]
-    if wanted in ("resource", "containerResource") and not source.get("name"):
-        found.append(required(f"{field}.{wanted}.name", "must specify a resource name"))
-    return found + _metric_target(source.get("target") or {}, f"{field}.{wanted}.target")
-
-
-def _metric_target(target: Obj, field: str) -> list[FieldError]:
-    kind = target.get("type", "")
-    found: list[FieldError] = []
-    if not kind:
-        found.append(required(f"{field}.type", "must specify a metric target type"))
-    elif kind not in ("Utilization", "Value", "AverageValue"):
-        detail = "must be either Utilization, Value, or AverageValue"
-        found.append(invalid(f"{field}.type", kind, detail))
-    percent = target.get("averageUtilization")
-    if percent is not None and percent < 1:
-        found.append(invalid(f"{field}.averageUtilization", percent, NOT_POSITIVE))
-    return found
-
-
-def _autoscaler_update(new: Obj, old: Obj) -> list[FieldError]:
-    return metadata_update(new, old) + _autoscaler_spec(new["spec"])
-
-
-# -- storage classes ---------------------------------------------------------------------------------------------------
-
-
-def storage_class(obj: Obj) -> list[FieldError]:
-    """`ValidateStorageClass`."""
-    found = metadata(obj, False)
-    provisioner = obj.get("provisioner", "")
-    if not provisioner:
-        found.append(required("provisioner"))
-    else:
-        found += each("provisioner", provisioner, names.qualified_name(provisioner.lower()))
-    parameters = obj.get("parameters") or {}
-    if "" in parameters:
-        found.append(invalid("parameters", "", "field can not be empty."))
-    policy = obj.get("reclaimPolicy", "")
-    if policy and policy not in ("Delete", "Retain"):
-        found.append(not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
-    mode = obj.get("volumeBindingMode")
-    if mode is None:
-        found.append(required("volumeBindingMode"))
-    elif mode not in ("Immediate", "WaitForFirstConsumer"):
-        found.append(not_supported("volumeBindingMode", mode, ("Immediate", "WaitForFirstConsumer")))
-    for index, term in enumerate(obj.get("allowedTopologies") or ()):
-        for at, one in enumerate(term.get("matchLabelExpressions") or ()):
-            field = f"allowedTopologies[{index}].matchLabelExpressions[{at}]"
-            if not one.get("values"):
-                found.append(required(f"{field}.values"))
-            found += label_key(one.get("key", ""), f"{field}.key")
-    return found
-
-
-def _storage_class_update(new: Obj, old: Obj) -> list[FieldError]:
-    found = metadata_update(new, old)
-    if (new.get("parameters") or {}) != (old.get("parameters") or {}):
-        found.append(forbidden("parameters", "updates to parameters are forbidden."))
-    for key in ("provisioner", "reclaimPolicy"):
-        if new.get(key) != old.get(key):
-            found.append(forbidden(key, f"updates to {key} are forbidden."))
-    return found + unchanged(new.get("volumeBindingMode"), old.get("volumeBindingMode"), "volumeBindingMode")
-
-
 # -- runtime classes ---------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +201,4 @@ RULES = {
     "Event": Rules(event, _event_update, _event_update),
     "PodDisruptionBudget": Rules(budget, _budget_update, _budget_status),
     "PriorityClass": Rules(priority_class, _priority_class_update, _priority_class_update),
-    "HorizontalPodAutoscaler": Rules(autoscaler, _autoscaler_update, metadata_update),
-    "StorageClass": Rules(storage_class, _storage_class_update, _storage_class_update),
 }
