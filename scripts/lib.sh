@@ -103,4 +103,7 @@ setup_nginx() {
     rm -rf "$unpacked"
 }
 
-setup_base() { setup_packages; setup_python; setup_nginx; }
+# Compiled beforehand: the first lab is as quick as the second one. Where nothing has changed it takes no time.
+setup_bytecode() { "$venv/bin/python" -m compileall -q netlab || true; }
+
+setup_base() { setup_packages; setup_python; setup_bytecode; setup_nginx; }

@@ -16,7 +16,7 @@ def _bridge_ports(lab: Lab) -> dict[str, str]:
 
 
 def _mac(lab: Lab, pod: str) -> str:
-    return lab.pod_exec(pod, "cat", "/sys/class/net/eth0/address").strip()
+    return lab.exec(f"pod/{pod}", "cat", "/sys/class/net/eth0/address").strip()
 
 
 @step(
@@ -27,7 +27,7 @@ def _mac(lab: Lab, pod: str) -> str:
 )
 def the_port(lab: Lab) -> None:
     answer = note(lab, "port", "Which veth on node1 belongs to pod right?", "node1 上哪个 veth 属于 Pod right？")
-    index = lab.pod_exec("right", "cat", "/sys/class/net/eth0/iflink").strip()
+    index = lab.exec("pod/right", "cat", "/sys/class/net/eth0/iflink").strip()
     links = json.loads(lab.exec("node1", "ip", "-j", "link", "show", "master", "docker0"))
     names = [link["ifname"] for link in links if str(link["ifindex"]) == index]
     if answer not in names:

@@ -51,7 +51,7 @@ def the_short_name(lab: Lab) -> None:
 )
 def the_questions(lab: Lab) -> None:
     answer = note(lab, "questions", "How many names are asked for?", "一共问了几个名字？")
-    resolv = lab.pod_exec("client", "cat", "/etc/resolv.conf")
+    resolv = lab.exec("pod/client", "cat", "/etc/resolv.conf")
     search = next(line.split()[1:] for line in resolv.splitlines() if line.startswith("search"))
     if answer != str(len(search) + 1):
         missing(
@@ -69,7 +69,7 @@ def the_questions(lab: Lab) -> None:
 def the_headless_service(lab: Lab) -> None:
     if found(lab, "service", "web-pods", "shop")["spec"].get("clusterIP") != "None":
         missing("Service web-pods has a cluster IP: it is not headless", "Service web-pods 有集群 IP，不是无头服务")
-    pods = lab.get("pods", "-n", "shop", "-l", "app=web")["items"]
+    pods = lab.pods("app=web", namespace="shop")
     wanted = {pod["status"].get("podIP") for pod in pods}
     answers = set(_dig(lab, "web-pods.shop.svc.cluster.local"))
     if answers != wanted:

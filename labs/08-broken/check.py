@@ -54,7 +54,7 @@ def _dropping_node(lab: Lab) -> None:
 
 
 def _unplugged_pod(lab: Lab) -> None:
-    index = lab.pod_exec(_far_pod(lab)["metadata"]["name"], "cat", "/sys/class/net/eth0/iflink").strip()
+    index = lab.exec(f"pod/{_far_pod(lab)['metadata']['name']}", "cat", "/sys/class/net/eth0/iflink").strip()
     links = json.loads(lab.exec("node2", "ip", "-j", "link"))
     name = next(link["ifname"] for link in links if str(link["ifindex"]) == index)
     lab.exec("node2", "ip", "link", "set", name, "nomaster")
@@ -100,7 +100,7 @@ def prepare(lab: Lab, seed: int) -> None:
 
 def _get(lab: Lab, url: str) -> str | None:
     try:
-        return lab.pod_exec("client", "timeout", "3", "curl", "-s", "-m", "2", url)
+        return lab.exec("pod/client", "curl", "-s", "-m", "2", url)
     except LabError:
         return None
 
@@ -128,7 +128,8 @@ def the_name(lab: Lab) -> None:
     hint_zh="kubectl describe service web；kubectl get pods --show-labels；kubectl describe pod …",
 )
 def the_endpoints(lab: Lab) -> None:
-    slices = lab.get("endpointslices", "-l", "kubernetes.io/service-name=web")["items"]
+    ours = "kubernetes.io/service-name=web"
+    slices = lab.api.list(("discovery.k8s.io/v1", "endpointslices"), "default", selector=ours)
     ready = [e for s in slices for e in s.get("endpoints") or () if e["conditions"].get("ready")]
     if {endpoint.get("nodeName") for endpoint in ready} != {"node1", "node2"}:
         missing(f"{len(ready)} ready endpoints", f"就绪端点有 {len(ready)} 个")
@@ -157,11 +158,8 @@ def the_servers(lab: Lab) -> None:
     hint_zh="上面几步完成之后，把 Service 的 targetPort 与容器打开的端口比一比",
 )
 def the_calls(lab: Lab) -> None:
-    command = "seq 20 | xargs -P 20 -I {} curl -s -m 4 -w '\\n' http://web/hostname"
-    try:
-        said = lab.pod_exec("client", "sh", "-c", f"{command} || true").split()
-    except LabError:
-        said = []
+    call = 'said=$(curl -s -m 4 http://web/hostname) && echo "$said"'  # a line at once: the calls are, too
+    said = lab.exec("pod/client", "sh", "-c", f"seq 20 | xargs -P 20 -I {{}} sh -c '{call}'", check=False).split()
     if len(said) != 20 or len(set(said)) != 2:
         missing(
             f"{len(said)} of 20 answered, by {len(set(said))} servers",

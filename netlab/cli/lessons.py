@@ -146,16 +146,20 @@ def _introduce(lesson: Lesson, lab: Lab, lang: str) -> None:
 def check_lab(name: str | None, junit_file: Path | None, lang: str, output: str) -> None:
     """What is done and what is missing. Exit status 0 when everything is done, 1 when something is missing."""
     lesson, lab = _running(name)
-    verdicts = judge(lesson, lab)
+    verdicts = []
+    for verdict in judge(lesson, lab):
+        verdicts.append(verdict)
+        if output != "json":
+            _print_verdict(verdict, lang)
+    if output == "json":
+        print_json([_verdict_data(verdict, lang) for verdict in verdicts])
+    else:
+        click.echo(f"{sum(verdict.state == DONE for verdict in verdicts)}/{len(verdicts)}")
     if junit_file is not None:
         try:
             junit_file.write_text(junit(lesson, verdicts, lang), encoding="utf-8")
         except OSError as error:
             raise LabError(f"{junit_file}: {error.strerror}") from None
-    if output == "json":
-        print_json([_verdict_data(verdict, lang) for verdict in verdicts])
-    else:
-        _print_verdicts(verdicts, lang)
     if not complete(verdicts):
         click.get_current_context().exit(1)
 
@@ -165,14 +169,11 @@ def _verdict_data(verdict: Verdict, lang: str) -> Obj:
     return {"step": verdict.step.title.into(lang), "state": verdict.state, "found": found}
 
 
-def _print_verdicts(verdicts: list[Verdict], lang: str) -> None:
-    for verdict in verdicts:
-        sign, colour = _MARKS.get(verdict.state, ("–", "yellow"))
-        click.echo(f"{click.style(sign, fg=colour)} {verdict.step.title.into(lang)}")
-        if verdict.found is not None:
-            click.echo(f"    {verdict.found.into(lang)}")
-    done = sum(verdict.state == DONE for verdict in verdicts)
-    click.echo(f"{done}/{len(verdicts)}")
+def _print_verdict(verdict: Verdict, lang: str) -> None:
+    sign, colour = _MARKS.get(verdict.state, ("–", "yellow"))
+    click.echo(f"{click.style(sign, fg=colour)} {verdict.step.title.into(lang)}")
+    if verdict.found is not None:
+        click.echo(f"    {verdict.found.into(lang)}")
 
 
 @lab_command.command("hint", epilog="Example: klab lab hint")

@@ -30,9 +30,10 @@ def test_solved(caller: User, tmp_path: Path, lesson: Lesson, seed: int) -> None
     started = caller.klab("lab", "start", lesson.number, "--seed", str(seed), "--lang", "zh")
     assert started.returncode == 0, started.stderr
     assert lesson.steps[0].title.zh in started.stdout
-    fresh = json.loads(check(caller, lesson, "-o", "json").stdout)
+    asked = check(caller, lesson, "-o", "json")
+    assert asked.returncode == 1
+    fresh = json.loads(asked.stdout)
     assert [verdict["state"] for verdict in fresh].count("missing") >= len(lesson.steps) / 2, fresh
-    assert check(caller, lesson).returncode == 1
     hint = caller.klab("lab", "hint", "--lang", "en")
     first = next(step for step, verdict in zip(lesson.steps, fresh, strict=True) if verdict["state"] == "missing")
     assert first.hint.en in hint.stdout

@@ -277,10 +277,6 @@ class Lab:
         """Run a command on a node, host or router, or in a pod; its standard output. LabError where it fails."""
         return self.place(where).run(*command, timeout=timeout, check=check).stdout
 
-    def pod_exec(self, pod: str, *command: str, namespace: str = "default", timeout: float = 60.0) -> str:
-        """`kubectl exec` in the pod's first container; its standard output."""
-        return self.kubectl("exec", "-n", namespace, pod, "--", *command, timeout=timeout)
-
     def http(self, source: str | Place, url: str, **options: Any) -> Response:
         """A request from a place: status, headers, body. Options: method, headers, body, timeout (5 s).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -28,9 +28,12 @@ class Verdict:
     seconds: float
 
 
-def judge(lesson: Lesson, lab: Lab) -> list[Verdict]:
-    """Every step, in order. A step that cannot look because something is broken is missing, with that as the reason."""
-    return [_judge(step, lab) for step in lesson.steps]
+def judge(lesson: Lesson, lab: Lab) -> Iterator[Verdict]:
+    """Every step, in order, as it has been looked at.
+
+    A step that cannot look because something is broken is missing, with that as the reason.
+    """
+    return (_judge(step, lab) for step in lesson.steps)
 
 
 def complete(verdicts: Iterable[Verdict]) -> bool:

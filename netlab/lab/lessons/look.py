@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
 
 def found(lab: Lab, kind: str, name: str, namespace: str = "default") -> Obj:
     """The object; the step is missing where there is none."""
-    text = lab.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
-    if not text.strip():
+    resource, _, namespaced = lab.api.named(kind)
+    obj = lab.api.find(resource, name, namespace if namespaced else None)
+    if obj is None:
         missing(f"there is no {kind} '{name}' in namespace {namespace}", f"命名空间 {namespace} 里没有 {kind} “{name}”")
-    return dict(json.loads(text))
+    return obj
 
 
 def ready_pod(lab: Lab, name: str, namespace: str = "default") -> Obj:
@@ -39,8 +39,7 @@ def is_ready(obj: Obj) -> bool:
 
 def pods(lab: Lab, selector: str, namespace: str = "default") -> list[Obj]:
     """Pods by label, the ones that are being deleted left out."""
-    items: list[Obj] = lab.get("pods", "-n", namespace, "-l", selector)["items"]
-    return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in lab.pods(selector, namespace=namespace) if "deletionTimestamp" not in pod["metadata"]]
 
 
 def ready_pods(lab: Lab, selector: str, at_least: int) -> list[Obj]:
@@ -56,8 +55,8 @@ def ready_pods(lab: Lab, selector: str, at_least: int) -> list[Obj]:
 
 def note(lab: Lab, key: str, question: str, question_zh: str) -> str:
     """An answer that the learner has written down: `kubectl create configmap answers --from-literal=KEY=…`."""
-    answers = lab.kubectl("get", "configmap", "answers", "-o", "json", "--ignore-not-found")
-    data: Mapping[str, str] = json.loads(answers).get("data", {}) if answers.strip() else {}
+    answers = lab.api.find(("v1", "configmaps"), "answers", "default") or {}
+    data: Mapping[str, str] = answers.get("data") or {}
     if key not in data:
         command = f'kubectl patch configmap answers -p \'{{"data":{{"{key}":"…"}}}}\''
         missing(
@@ -75,11 +74,11 @@ def fetch(lab: Lab, pod: str, url: str, seconds: int = 5) -> str:
     command = ("timeout", str(seconds), "wget", "-qO-", url)
     try:
         try:
-            return lab.pod_exec(pod, *command, timeout=seconds + 30)
+            return lab.exec(f"pod/{pod}", *command, timeout=seconds + 30)
         except LabError as problem:
             if "No route to host" not in str(problem):
                 raise
-            return lab.pod_exec(pod, *command, timeout=seconds + 30)
+            return lab.exec(f"pod/{pod}", *command, timeout=seconds + 30)
     except LabError:
         missing(f"pod '{pod}' gets no answer from {url}", f"Pod “{pod}” 访问 {url} 没有应答")
 
