@@ -44,6 +44,7 @@ ZYGOTE_MODULES = (
     "netlab.dns.server",
     "netlab.dns.nodecache",
     "netlab.metrics.server",
+    "netlab.wardle.server",
     "netlab.client.certificate",
     "netlab.client.door",
     "netlab.client.in_cluster",

@@ -6,9 +6,7 @@ import asyncio
 import logging
 import re
 import signal
-import ssl
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -18,14 +16,13 @@ from netlab.api import errors, meta
 from netlab.api.errors import StatusError
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
-from netlab.api.version import user_agent
 from netlab.client.client import Client
-from netlab.client.gate import ANONYMOUS, Gate, User, certified
-from netlab.client.in_cluster import any_address, api_url
-from netlab.client.kinds import CONFIG_MAPS, NODES, PODS
-from netlab.client.transport import HttpTransport, TransportError
+from netlab.client.extension import InCluster, ProxyRules, asking, published_rules
+from netlab.client.gate import Gate
+from netlab.client.in_cluster import any_address
+from netlab.client.kinds import NODES, PODS
+from netlab.client.transport import TransportError
 from netlab.metrics import objects, schema
-from netlab.metrics.access import ProxyRules, proxied
 from netlab.metrics.collect import Collector
 from netlab.metrics.scrape import Store
 
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("metrics-server")
 
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 BASE = f"/apis/{objects.API_VERSION}"
 OPEN = ("/healthz", "/livez", "/readyz")
 """Paths that anybody may ask, as upstream's --authorization-always-allow-paths."""
@@ -50,27 +46,6 @@ RESOURCES = {
     )
     for name, (kind, namespaced) in objects.KINDS.items()
 }
-
-
-class InCluster:
-    """The pod's own identity. The token in its file is replaced from time to time: the client is made anew then."""
-
-    def __init__(self, directory: Path = SERVICE_ACCOUNT) -> None:
-        self._url, self._directory = api_url(), directory
-        self._tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
-        self._made: tuple[str, Client] | None = None
-
-    def token(self) -> str:
-        return (self._directory / "token").read_text().strip()
-
-    def client(self) -> Client:
-        token = self.token()
-        if self._made is None or self._made[0] != token:
-            self._made = (
-                token,
-                Client(HttpTransport(self._url, self._tls, token, user_agent=user_agent("metrics-server"))),
-            )
-        return self._made[1]
 
 
 class Server:
@@ -121,7 +96,7 @@ class Server:
 
     async def _admit(self, request: web.BaseRequest, path: str) -> None:
         """Raises StatusError 401 or 403."""
-        user = await self._who(request)
+        user = await asking(request, self.proxy, self.gate)
         verb = "get"
         match = _PATH.match(path)
         if match is None:
@@ -140,15 +115,6 @@ class Server:
         resource = f'resource "{match["resource"]}" in API group "{objects.GROUP}" {where}'
         message = f"{what} is forbidden: User {errors.quote(user.name)} cannot {verb} {resource}"
         raise errors.status(403, "Forbidden", message)
-
-    async def _who(self, request: web.BaseRequest) -> User:
-        tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-        proxy = certified(tls.getpeercert() if tls is not None else None)
-        if proxy is not None and (not self.proxy.names or proxy.name in self.proxy.names):
-            user = proxied(list(request.headers.items()))
-            if user is not None:
-                return user
-        return await self.gate.bearer(request.headers.get("Authorization", "")) or ANONYMOUS
 
     async def _metrics(self, request: web.BaseRequest, path: str) -> Obj:
         match = _PATH.match(path)
@@ -204,26 +170,13 @@ def _document(path: str, accept: str) -> tuple[Any, str] | None:
     return (fixed[path](), json) if path in fixed else None
 
 
-async def proxy_rules(client: Client) -> ProxyRules:
-    """From kube-system/extension-apiserver-authentication, where the API server publishes them."""
-    data = (await client.get(CONFIG_MAPS, "extension-apiserver-authentication", "kube-system")).get("data") or {}
-    names = orjson.loads(data.get("requestheader-allowed-names") or "[]")
-    return ProxyRules(data.get("requestheader-client-ca-file", ""), tuple(names))
-
-
 async def run(cluster: InCluster, port: int, period: float) -> None:
     """Serve until SIGTERM."""
     from aiohttp import web
 
     from netlab.client.certificate import self_signed, serving
 
-    while True:
-        try:
-            proxy = await proxy_rules(cluster.client())
-            break
-        except (StatusError, TransportError) as error:
-            log.warning("kube-system/extension-apiserver-authentication: %s", error)
-            await asyncio.sleep(1.0)
+    proxy = await published_rules(cluster)
     store = Store()
     collector = Collector(cluster.client, cluster.token, store, period)
     server = Server(cluster.client(), store, proxy)
@@ -270,7 +223,7 @@ def main(*arguments: str) -> None:
         port, period = int(flags.get("secure-port", "10250")), seconds(flags.get("metric-resolution", "15s"))
     except ValueError as error:
         raise SystemExit(f"metrics-server: {error}") from None
-    cluster = InCluster()
+    cluster = InCluster("metrics-server")
 
     async def start() -> None:
         await run(cluster, port, period)

@@ -11,6 +11,7 @@ network interfaces (that is `kernel`'s: it is handed the pod's network namespace
 PRELOAD = (
     "netlab.runtime.builtin.pause",
     "netlab.runtime.builtin.agnhost",
+    "netlab.runtime.builtin.etcd",
     "netlab.runtime.builtin.httpd",
     "netlab.runtime.builtin.httpecho",
     "netlab.runtime.builtin.loadgen",

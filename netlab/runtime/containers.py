@@ -95,7 +95,7 @@ def command_line(config: ContainerConfig, image: Image) -> list[str]:
 def target(program: str, programs: tuple[str, ...]) -> tuple[str, Literal["init", "zygote"]] | None:
     """The Python target of one of the image's own programs, named plainly, in / or by its path."""
     name = program.rpartition("/")[2]
-    if name in programs and program in (name, f"/{name}", f"/opt/netlab/bin/{name}"):
+    if name in programs and program in (name, f"/{name}", f"/opt/netlab/bin/{name}", f"/usr/local/bin/{name}"):
         return catalog.TARGETS[name]
     return None
 

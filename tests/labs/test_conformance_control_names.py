@@ -6,12 +6,7 @@ import pytest
 
 from tests.labs.conformance_names import check
 
-NOT_KEPT: dict[str, dict[str, str]] = {
-    "api-machinery": {
-        "Aggregator Should be able to support the 1.17 Sample API Server using the current Aggregator": "there is no "
-        "image of sample-apiserver here",
-    },
-}
+NOT_KEPT: dict[str, dict[str, str]] = {}
 
 
 @pytest.mark.parametrize(

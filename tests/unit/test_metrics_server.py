@@ -8,11 +8,11 @@ import pytest
 from netlab.api.errors import StatusError
 from netlab.api.types import Obj
 from netlab.client.client import Client
+from netlab.client.extension import ProxyRules, proxied
 from netlab.client.fake import FakeApi
 from netlab.client.gate import Gate, User
 from netlab.lab.addons import metrics_server
 from netlab.metrics import objects, schema
-from netlab.metrics.access import ProxyRules, proxied
 from netlab.metrics.collect import address
 from netlab.metrics.scrape import Reading, Store, Usage, between, parse
 from netlab.metrics.server import Server, _document, seconds

@@ -26,6 +26,8 @@ TARGETS: dict[str, tuple[str, Literal["init", "zygote"]]] = {
     "coredns": ("netlab.dns.program:main", "zygote"),
     "node-cache": ("netlab.dns.nodecache:main", "zygote"),
     "metrics-server": ("netlab.metrics.server:main", "zygote"),
+    "sample-apiserver": ("netlab.wardle.server:main", "zygote"),
+    "etcd": ("netlab.runtime.builtin.etcd:main", "init"),
 }
 
 
@@ -97,6 +99,24 @@ ROWS = (
         entrypoint=("/metrics-server",),
         programs=("metrics-server",),
         ports=("10250/tcp",),
+    ),
+    Row(
+        ("registry.k8s.io/e2e-test-images/sample-apiserver",),
+        "builtin",
+        "upstream's sample API server: wardle.example.com, kept in an etcd beside it",
+        tag="1.29.2",
+        entrypoint=("/sample-apiserver", "--etcd-servers=http://localhost:2379"),
+        programs=("sample-apiserver",),
+        ports=("443/tcp",),
+    ),
+    Row(
+        ("registry.k8s.io/etcd", "k8s.gcr.io/etcd", "quay.io/coreos/etcd"),
+        "builtin",
+        "one etcd member in memory: the JSON gateway's /v3/kv alone",
+        tag="3.5.21-0",
+        entrypoint=("/usr/local/bin/etcd",),
+        programs=("etcd",),
+        ports=("2379/tcp",),
     ),
     Row(
         ("hashicorp/http-echo", "http-echo"),

@@ -222,6 +222,7 @@ def _own_programs(root: Path) -> None:
         ("http-echo", "httpecho"),
         ("httpd", "httpd"),
         ("loadgen", "loadgen"),
+        ("etcd", "etcd"),
     ):
         _write(root, f"opt/netlab/bin/{program}", _started(module), 0o755)
         (root / program).symlink_to(f"opt/netlab/bin/{program}")
