@@ -321,7 +321,9 @@ async def test_the_time_until_names_of_a_headless_service_are_known_is_measured(
             made = endpoint_slice(name, f"{name}-1", endpoint("10.244.1.1"), ports=[HTTP])
             made["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": when}
             await client.create(("discovery.k8s.io/v1", "endpointslices"), made, "default")
-            await eventually(lambda: bool([*follower.zone.endpoints(("default", name))]), f"{name}'s endpoint", timeout=20)
+            await eventually(
+                lambda: bool([*follower.zone.endpoints(("default", name))]), f"{name}'s endpoint", timeout=20
+            )
 
         now = datetime.now(UTC).isoformat()
         await put("old", "2001-01-01T00:00:00Z")

@@ -14,6 +14,7 @@ from typing import Any
 from netlab.api import meta
 from netlab.api.gotypes import fast, fields_of, is_struct, type_name
 from netlab.api.strategy import kinds
+from netlab.api.strategy.features import drop_disabled
 from netlab.api.types import Obj
 
 _COUNTED = frozenset(
@@ -53,6 +54,7 @@ def prepare_for_create(obj: Obj) -> None:
     """
     kind = str(obj.get("kind"))
     metadata = obj["metadata"]
+    drop_disabled(obj)
     if kind in _COUNTED:
         metadata["generation"] = 1
     else:
@@ -83,6 +85,7 @@ def _zero_status(api_version: str, kind: str) -> Callable[[], Any] | None:
 def prepare_for_update(new: Obj, old: Obj) -> None:
     """Keep the status of `old`, raise `metadata.generation` when the spec changed; in place on `new`."""
     kind = str(new.get("kind"))
+    drop_disabled(new, old)
     if "status" in old:
         new["status"] = old["status"]
     elif "status" in new and kind not in _STATUS_IS_THE_CLIENTS:
