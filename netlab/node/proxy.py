@@ -80,12 +80,12 @@ class _Turns:
 
     A large Service that changes for seconds on end (a thousand pods becoming ready) would have each of them write as
     fast as it can, and nobody else would get to do anything. A few write at a time, so that the time a write takes says
-    what it costs, and the more all of them together cost, the longer each waits for more, up to upstream's own second.
+    what it costs, and the more all of them together cost, the longer each waits for more, up to twice upstream's own second.
     Long rests end for all at the same moments: proxies that see the same change compute it once (see `service_rules`).
     """
 
     AT_ONCE = 2
-    LONGEST, ALIGNED_FROM = 1.0, 1 / 16
+    LONGEST, ALIGNED_FROM = 2.0, 1 / 16
     PER_ENDPOINT = 60e-6
     """iptables-restore takes 12 µs for each endpoint in the table, changed or not: so all together use a fifth of one
     processor."""
@@ -355,6 +355,7 @@ class Proxier:
     async def sync(self) -> None:
         """Brings the kernel up to date: whole where needed, else what changed."""
         self._wake.clear()
+        self.metrics.begin()
         changes = self._table.take_changes()
         if not self._begun:  # before anything is computed: else all would be, twice
             self._begun = True

@@ -64,18 +64,28 @@ class ProxyMetrics:
     failures: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
     """Failed syncs: full ones, and partial ones."""
     triggers: dict[str, list[float]] = field(default_factory=dict)
-    """When what changed a Service's endpoints happened, by Service, until it is in the kernel."""
+    """When what changed a Service's endpoints happened, by EndpointSlice, until a sync takes it."""
+    _taken: list[float] = field(default_factory=list)
+    _taken_pending: tuple[int, int] = (0, 0)
+
+    def begin(self) -> None:
+        """A sync begins with what is known now; what comes while it runs is the next one's. After one that failed, the
+        next takes the same once more."""
+        self._taken += itertools.chain.from_iterable(self.triggers.values())
+        self.triggers.clear()
+        self._taken_pending = self.service_pending, self.endpoint_pending
 
     def synced(self, full: bool, seconds: float, now: float) -> None:
-        """Everything that was pending is in the kernel."""
+        """Everything that the sync began with is in the kernel."""
         self.sync.observe(seconds)
         (self.full_sync if full else self.partial_sync).observe(seconds)
         self.last_sync = now
-        self.service_pending = self.endpoint_pending = 0
-        for times in self.triggers.values():
-            for when in times:
-                self.programming.observe(max(0.0, now - when))
-        self.triggers.clear()
+        self.service_pending -= self._taken_pending[0]
+        self.endpoint_pending -= self._taken_pending[1]
+        self._taken_pending = 0, 0
+        for when in self._taken:
+            self.programming.observe(max(0.0, now - when))
+        self._taken.clear()
 
 
 def no_local(states: Iterable[ServiceState]) -> dict[str, int]:

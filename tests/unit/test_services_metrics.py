@@ -31,6 +31,7 @@ def test_the_names_are_upstreams_and_the_numbers_those_that_were_measured() -> N
     metrics = ProxyMetrics("IPv4")
     metrics.service_pending = 2
     metrics.triggers["ns/web-1"] = [90.0, 99.7]
+    metrics.begin()
     metrics.synced(full=True, seconds=0.003, now=100.0)
     metrics.failures[False] += 3
     text = exposition([Measured(metrics, [], {"nat": 7})], "iptables", {("/healthz", 503): 4})
@@ -54,12 +55,22 @@ def test_the_names_are_upstreams_and_the_numbers_those_that_were_measured() -> N
     assert samples["kubeproxy_proxy_healthz_total", "503"] == 4
 
 
-def test_a_second_sync_does_not_measure_the_same_change_again() -> None:
+def test_each_change_is_measured_once_by_the_sync_that_began_with_it() -> None:
     metrics = ProxyMetrics()
     metrics.triggers["ns/web-1"] = [99.0]
+    metrics.endpoint_pending = 1
+    metrics.begin()
+    metrics.triggers["ns/web-1"] = [99.9]  # while the first one is being written
+    metrics.endpoint_pending += 1
     metrics.synced(full=False, seconds=0.001, now=100.0)
+    assert sum(metrics.programming.counts) == metrics.endpoint_pending == 1
+    metrics.begin()  # and fails
+    metrics.begin()
+    metrics.synced(full=False, seconds=0.001, now=110.9)
     metrics.synced(full=False, seconds=0.001, now=200.0)
-    assert sum(metrics.programming.counts) == 1
+    assert metrics.programming.total == pytest.approx(1.0 + 11.0)
+    assert sum(metrics.programming.counts) == 2
+    assert not metrics.endpoint_pending
 
 
 @pytest.mark.parametrize(("mode", "name"), [("nftables", "nftables_sync"), ("ipvs", "iptables_restore")])

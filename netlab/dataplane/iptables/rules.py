@@ -16,13 +16,14 @@ PROBABILITY_ONE = 0x80000000
 """xt_statistic counts probability in 2^-31."""
 
 _PLAIN = re.compile(r"[-_0-9A-Za-z]+")
+_ESCAPED = str.maketrans({character: f"\\{character}" for character in "\"\\'"})
 
 
 def quote(text: str) -> str:
     """A string option as xtables_save_string writes it: quoted unless it is one plain word."""
     if _PLAIN.fullmatch(text):
         return text
-    return '"' + re.sub(r'(["\\\'])', r"\\\1", text) + '"'
+    return f'"{text.translate(_ESCAPED)}"'
 
 
 def _not(negated: bool) -> str:
@@ -253,13 +254,17 @@ class Rule:
     def spec(self) -> str:
         """All but the chain: what follows `-A CHAIN`, `-I CHAIN 1` or `-D CHAIN`."""
         words: list[str] = []
-        for option, net in (("-s", self.source), ("-d", self.destination)):
-            if net is not None:
-                words.append(f"! {option} {net.cidr}" if net.negated else f"{option} {net.cidr}")
-        for option, value in (("-i", self.in_interface), ("-o", self.out_interface), ("-p", self.protocol)):
-            if value is not None:
-                words.append(f"{option} {value}")
-        words.extend(map(str, self.matches))
+        if self.source is not None:
+            words.append(f"! -s {self.source.cidr}" if self.source.negated else f"-s {self.source.cidr}")
+        if self.destination is not None:
+            words.append(f"! -d {self.destination.cidr}" if self.destination.negated else f"-d {self.destination.cidr}")
+        if self.in_interface is not None:
+            words.append(f"-i {self.in_interface}")
+        if self.out_interface is not None:
+            words.append(f"-o {self.out_interface}")
+        if self.protocol is not None:
+            words.append(f"-p {self.protocol}")
+        words += map(str, self.matches)
         if self.target is not None:
             words.append(str(self.target))
         return " ".join(words)

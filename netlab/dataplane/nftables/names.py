@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
+from itertools import product
 
 from netlab.dataplane.services.model import Endpoint, ServicePortName
 
@@ -34,8 +34,13 @@ def endpoint_base(name: ServicePortName, endpoint: Endpoint) -> str:
     return _hashed(f"{name.namespace}/{name.name}/{name.protocol.lower()}/{name.port}__{address}/{endpoint.port}")
 
 
+_PAIRS = tuple(map("".join, product("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", repeat=2)))
+"""What ten bits are in base 32."""
+
+
 def _hashed(text: str) -> str:
-    digest = base64.b32encode(hashlib.sha256(text.encode()).digest()[:5]).decode()  # the first 8 letters
+    bits = int.from_bytes(hashlib.sha256(text.encode()).digest()[:5], "big")
+    digest = _PAIRS[bits >> 30] + _PAIRS[bits >> 20 & 1023] + _PAIRS[bits >> 10 & 1023] + _PAIRS[bits & 1023]
     name = f"{digest}-{text}"
     return name if len(name) <= BASE_LENGTH else f"{name[: BASE_LENGTH - 3]}..."
 

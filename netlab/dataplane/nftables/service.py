@@ -38,6 +38,7 @@ class _Builder:
     def __init__(self, port: ServicePort, choice: Choice, config: NftablesConfig) -> None:
         self.port, self.choice, self.config = port, choice, config
         self.protocol = port.protocol.lower()
+        self._bases: dict[Endpoint, str] = {}
         base = names.base(port.name)
         self.cluster_chain, self.local_chain = f"service-{base}", f"local-{base}"
         self.external_chain, self.firewall_chain = f"external-{base}", f"firewall-{base}"
@@ -136,7 +137,7 @@ class _Builder:
         return Rule((*to, *who, Verdict("jump", names.MARK_FOR_MASQUERADE)))
 
     def spread(self, endpoints: Sequence[Endpoint]) -> Iterator[Rule]:
-        chains = tuple(f"endpoint-{names.endpoint_base(self.port.name, endpoint)}" for endpoint in endpoints)
+        chains = tuple(f"endpoint-{self.base(endpoint)}" for endpoint in endpoints)
         if self.port.affinity_seconds is not None:
             for endpoint, chain in zip(endpoints, chains, strict=True):
                 remembered = InSet(self.config.ip, "saddr", self.affinity_set(endpoint))
@@ -144,7 +145,14 @@ class _Builder:
         yield Rule((Spread(chains),))
 
     def affinity_set(self, endpoint: Endpoint) -> str:
-        return f"affinity-{names.endpoint_base(self.port.name, endpoint)}"
+        return f"affinity-{self.base(endpoint)}"
+
+    def base(self, endpoint: Endpoint) -> str:
+        """Made once: an endpoint's name is a hash, and needed where it is and from where it is led to."""
+        known = self._bases.get(endpoint)
+        if known is None:
+            known = self._bases[endpoint] = names.endpoint_base(self.port.name, endpoint)
+        return known
 
     def endpoint(self, endpoint: Endpoint) -> Iterator[Item]:
         hairpin = Rule((self.saddr((endpoint.ip,)), Verdict("jump", names.MARK_FOR_MASQUERADE)))
@@ -155,7 +163,7 @@ class _Builder:
             kind = "ipv6_addr" if self.config.family == "IPv6" else "ipv4_addr"
             yield Container(name, "set", kind, timeout=self.port.affinity_seconds)
             remember = (Rule((Remember(self.config.ip, name),)),)
-        chain = f"endpoint-{names.endpoint_base(self.port.name, endpoint)}"
+        chain = f"endpoint-{self.base(endpoint)}"
         yield Chain(chain, (hairpin, *remember, translate))
 
     def saddr(self, values: tuple[str, ...], negated: bool = False) -> Addr:

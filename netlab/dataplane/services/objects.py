@@ -7,7 +7,6 @@ ExternalName, those of another proxy) gives nothing; addresses of the other fami
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from operator import itemgetter
 from typing import Any
@@ -127,7 +126,7 @@ def endpoints(
         chosen: dict[str, Endpoint] = {}
         for text, endpoint in candidates:
             if endpoint.node is not None and endpoint.node == node_name:
-                chosen[text] = replace(endpoint, local=True)
+                chosen[text] = endpoint.here()
             elif text not in chosen:
                 chosen[text] = endpoint
         result[name] = tuple(chosen.values())

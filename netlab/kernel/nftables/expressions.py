@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import ip_network
 from typing import Any
 
@@ -46,7 +46,25 @@ def _load(base: int, offset: int, size: int, register: int = FIRST) -> bytes:
 
 
 def _compare(data: bytes, operator: int = EQUAL) -> bytes:
+    return _before_data(_compared, operator, len(data)) + data + bytes(-len(data) % 4)
+
+
+def _compared(operator: int, data: bytes) -> bytes:
     return expression("cmp", be32(1, FIRST), be32(2, operator), value(3, data))
+
+
+def _immediate(register: int, data: bytes) -> bytes:
+    return _before_data(_stored, register, len(data)) + data + bytes(-len(data) % 4)
+
+
+def _stored(register: int, data: bytes) -> bytes:
+    return expression("immediate", be32(1, register), value(2, data))
+
+
+@cache
+def _before_data(make: Callable[[int, bytes], bytes], detail: int, size: int) -> bytes:
+    """An expression whose data come last, without them: only they differ from one endpoint to the next."""
+    return make(detail, bytes(size))[: -(size + 3 & ~3)]
 
 
 def _mask(mask: bytes, other: bytes) -> bytes:
@@ -95,7 +113,10 @@ class Compiler:
         if len(one.values) > 1:
             name, number = self._make(addresses(one.ip, one.values))
             return _LOAD_ADDRESS[one.ip, one.side] + _lookup(name, number, invert=one.negated)
-        return _one_address(one.ip, one.side, one.values[0], UNEQUAL if one.negated else EQUAL)
+        text, operator = one.values[0], UNEQUAL if one.negated else EQUAL
+        if "/" in text:
+            return _network(one.ip, one.side, text, operator)
+        return _LOAD_ADDRESS[one.ip, one.side] + _compare(nl.ip_bytes(text), operator)
 
     def _in_set(self, one: r.InSet) -> bytes:
         return _LOAD_ADDRESS[one.ip, one.side] + _lookup(one.set, 0)
@@ -148,9 +169,8 @@ class Compiler:
 
     def _dnat(self, one: r.Dnat) -> bytes:
         address, _, port = one.to.rpartition(":")
-        target = expression("immediate", be32(1, FIRST), value(2, nl.ip_bytes(address.strip("[]"))))
-        target += expression("immediate", be32(1, FIRST + 1), value(2, nl.BE16.pack(int(port))))
-        return target + _translate(self.ip)
+        target = _immediate(FIRST, nl.ip_bytes(address.strip("[]")))
+        return target + _immediate(FIRST + 1, nl.BE16.pack(int(port))) + _translate(self.ip)
 
     def _masquerade(self, one: r.Masquerade) -> bytes:
         return expression("masq", *([be32(1, _FULLY_RANDOM)] if one.random else []))
@@ -193,9 +213,7 @@ def _translate(ip: r.Ip) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _one_address(ip: r.Ip, side: r.Side, text: str, operator: int) -> bytes:
-    if "/" not in text:
-        return _LOAD_ADDRESS[ip, side] + _compare(nl.ip_bytes(text), operator)
+def _network(ip: r.Ip, side: r.Side, text: str, operator: int) -> bytes:
     network = ip_network(text, strict=False)
     start, whole = network.network_address.packed, network.prefixlen // 8
     if network.prefixlen == 0 or network.prefixlen % 8:

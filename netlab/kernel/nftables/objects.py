@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from netlab.dataplane.nftables.operations import Operation, Placed, Table
-from netlab.dataplane.nftables.rules import Chain, Container, Element, Ip, Verdict
+from netlab.dataplane.nftables.rules import Chain, Container, Element, Ip
 from netlab.kernel import netlink as nl
 from netlab.kernel.nftables.expressions import Anonymous, Compiler, key_part
 from netlab.kernel.nftables.wire import (
@@ -20,6 +20,7 @@ from netlab.kernel.nftables.wire import (
     FAMILIES,
     SUBSYSTEM,
     be32,
+    leading,
     listed,
     note,
     number_note,
@@ -179,8 +180,7 @@ def _anonymous(body: bytes, table: bytes, one: Anonymous, name: str, number: int
     key_type, size = _TYPES[kind]
     members = [_key(key) for key in one.keys]
     if one.chains:
-        leads = (verdict(2, Verdict("goto", chain)) for chain in one.chains)
-        members = [key + leading for key, leading in zip(members, leads, strict=True)]
+        members = [key + leading(2, "goto", chain) for key, chain in zip(members, one.chains, strict=True)]
     members += [_key(key) + (_END if end else b"") for key, end in one.intervals]
     if one.open_end:
         members[-1] += _OPEN_NOTE

@@ -17,6 +17,8 @@ VERDICTS = {"drop": 0, "accept": 1, "jump": -3, "goto": -4, "return": -5}
 
 _LIST_ELEM, _EXPR_NAME, _EXPR_DATA = 1, 1, 2
 _DATA_VALUE, _DATA_VERDICT, _VERDICT_CODE, _VERDICT_CHAIN = 1, 2, 1, 2
+_NEST = nl.NLA_F_NESTED
+_LEADING = struct.Struct("=HHHH8sHH")
 _codes = {kind: nl.attr(_VERDICT_CODE, BE32_SIGNED.pack(code)) for kind, code in VERDICTS.items()}
 
 
@@ -42,8 +44,18 @@ def value(kind: int, data: bytes) -> bytes:
 
 def verdict(kind: int, found: Verdict) -> bytes:
     """An attribute that holds a verdict; not "reject", which is an expression of its own."""
-    chain = nl.text(_VERDICT_CHAIN, found.chain) if found.chain else b""
-    return nl.nested(kind, nl.nested(_DATA_VERDICT, _codes[found.kind], chain, flag=True), flag=True)
+    if found.chain:
+        return leading(kind, found.kind, found.chain)
+    return nl.nested(kind, nl.nested(_DATA_VERDICT, _codes[found.kind], flag=True), flag=True)
+
+
+def leading(kind: int, verb: str, chain: str) -> bytes:
+    """The same for one that leads to a chain. Each endpoint has one, so all its headers are written at once."""
+    name = chain.encode() + b"\0"
+    padded = len(name) + 3 & ~3
+    code = _codes[verb]
+    outer = _LEADING.pack(padded + 20, kind | _NEST, padded + 16, _DATA_VERDICT | _NEST, code, len(name) + 4, 2)
+    return outer + name + bytes(padded - len(name))
 
 
 def note(kind: int, text: str) -> bytes:
