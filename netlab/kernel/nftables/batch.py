@@ -45,7 +45,7 @@ def run(ns: NetNs, operations: Sequence[Operation]) -> int:
     with _opened(ns) as sock:
         count, sent = 0, None
         with ThreadPoolExecutor(1) as sender:
-            for transaction in _transactions(operations, _room(sock.sock)):
+            for transaction in transactions(operations, _room(sock.sock)):
                 if sent is not None:
                     sent.result()
                 sent = sender.submit(transaction.send, sock)
@@ -97,7 +97,7 @@ def _room(sock: socket.socket) -> int:
 
 
 @dataclass(slots=True)
-class _Transaction:
+class Transaction:
     """Some operations in a row; `ends` has for each of them the number of requests up to it."""
 
     operations: list[Operation] = field(default_factory=list)
@@ -121,15 +121,15 @@ class _Transaction:
             raise KernelError(refusal.errno or 0, what, refusal.detail)
 
 
-def _transactions(operations: Sequence[Operation], room: int) -> Iterator[_Transaction]:
-    """As few as can be. One that cannot be cut is left to the kernel to refuse."""
-    made, writer, size = _Transaction(), Writer(), len(_BEGIN) + len(_END)
+def transactions(operations: Sequence[Operation], room: int) -> Iterator[Transaction]:
+    """The fewest of at most `room` bytes each. What cannot be cut is left to the kernel to refuse."""
+    made, writer, size = Transaction(), Writer(), len(_BEGIN) + len(_END)
     for group in _inseparable(operations):
         written = [(one, writer.messages(one)) for one in group]
         more = sum(len(request) for _, requests in written for request in requests)
         if size + more > room and made.operations:
             yield made
-            made, size = _Transaction(), len(_BEGIN) + len(_END)
+            made, size = Transaction(), len(_BEGIN) + len(_END)
         size += more
         for one, requests in written:
             made.add(one, requests)
