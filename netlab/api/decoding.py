@@ -31,6 +31,21 @@ _SHOWN_BYTES = 30
 _TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 
 
+class UnfitError(errors.StatusError):
+    """400: a body that does not fit its kind. `why` is the decoder's own word, which a PATCH tells in another way."""
+
+    def __init__(self, sent_kind: str, version: str, kind: str, why: str) -> None:
+        super().__init__(
+            errors.bad_request(f'{sent_kind} in version "{version}" cannot be handled as a {kind}: {why}').status
+        )
+        self.why = why
+
+
+def go_type_of(resource: Resource) -> str:
+    """The Go type of a built-in kind; of what has none of its own, meta's."""
+    return _go_type(resource.api_version, resource.kind)
+
+
 def decode(raw: bytes | Obj, resource: Resource, field_validation: FieldValidation = "Warn") -> tuple[Obj, list[str]]:
     """Decode one request body of `resource`.
 
@@ -77,16 +92,12 @@ def _exactly(
     try:
         result = walk.run(go_type, document)
     except exact.DecodeError as error:
-        raise _cannot(sent_kind, version, kind, str(error)) from None
+        raise UnfitError(sent_kind, version, kind, str(error)) from None
     if walk.strict and field_validation == "Strict":
-        raise _cannot(sent_kind, version, kind, "strict decoding error: " + ", ".join(walk.strict))
+        raise UnfitError(sent_kind, version, kind, "strict decoding error: " + ", ".join(walk.strict))
     result["apiVersion"], result["kind"] = obj["apiVersion"], obj["kind"]
     decoded: Obj = fast.decoder(go_type)(result)
     return decoded, walk.strict if field_validation == "Warn" else []
-
-
-def _cannot(sent_kind: str, version: str, kind: str, why: str) -> errors.StatusError:
-    return errors.bad_request(f'{sent_kind} in version "{version}" cannot be handled as a {kind}: {why}')
 
 
 @cache
@@ -170,7 +181,7 @@ def _wrong_kind(sent_version: str, sent_kind: str, api_version: str, kind: str) 
         why = f"converting (v1.{sent_kind}) to ({group}.{kind}): unknown conversion"
     else:
         why = f'no kind "{sent_kind}" is registered for version "{sent_version}" in scheme "{_SCHEME}"'
-    return _cannot(sent_kind, version, kind, why)
+    return UnfitError(sent_kind, version, kind, why)
 
 
 # -- custom resources -----------------------------------------------------------------------------------
@@ -189,11 +200,11 @@ def _decode_custom(raw: bytes | Obj, resource: Resource, field_validation: Field
     try:
         cleaned = walk.run("meta/v1.ObjectMeta", jsontext.lift(metadata if metadata is not None else {}))
     except exact.DecodeError as error:
-        raise _cannot(resource.kind, resource.version, resource.kind, str(error)) from None
+        raise UnfitError(resource.kind, resource.version, resource.kind, str(error)) from None
     strict += walk.strict
     if strict and field_validation == "Strict":
         why = "strict decoding error: " + ", ".join(strict)
-        raise _cannot(resource.kind, resource.version, resource.kind, why)
+        raise UnfitError(resource.kind, resource.version, resource.kind, why)
     obj["metadata"] = fast.decoder("meta/v1.ObjectMeta")(cleaned)
     return obj, strict if field_validation == "Warn" else []
 

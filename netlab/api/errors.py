@@ -191,7 +191,8 @@ def invalid(kind: str, name: str, causes: Sequence[Obj], *, group: str = "") -> 
         details["name"] = name
     if group:
         details["group"] = group
-    details["kind"] = kind
+    if kind:
+        details["kind"] = kind
     if causes:
         details["causes"] = [dict(c) for c in causes]
     return status(422, "Invalid", message, details)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -10,7 +11,7 @@ from netlab.api.errors import StatusError
 from netlab.api.types import Obj
 from netlab.client.kinds import JOBS, PODS
 from netlab.controllers import job_plan as planning
-from netlab.controllers.context import slow_start
+from netlab.controllers.context import BY_OWNER, Context, slow_start
 from netlab.controllers.pod_owner import PodOwner, terminating
 
 MANAGER = "kubernetes.io/job-controller"
@@ -25,10 +26,32 @@ class JobController(PodOwner):
 
     resource, kind, component = JOBS, "Job", "job-controller"
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.orphans = context.queue("job_orphan_pod")
+        self.owners.add_handler(on_delete=self._left_behind)
+        self.pods.add_handler(self._maybe_orphan, lambda old, new: self._maybe_orphan(new))
+
     async def run(self) -> None:
         """Until cancelled."""
         await self.context.synced(self.owners, self.pods)
-        await self.queue.run(self.reconcile, workers=5)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run(self.reconcile, workers=5))
+            group.create_task(self.orphans.run(self._free_orphan))
+
+    def _left_behind(self, job: Obj) -> None:
+        for pod in self.pods.by_index(BY_OWNER, meta.uid(job)):
+            self._maybe_orphan(pod)
+
+    def _maybe_orphan(self, pod: Obj) -> None:
+        if planning.FINALIZER in meta.finalizers(pod) and planning.orphaned(pod, self.owners.store):
+            self.orphans.add(meta.key(pod))
+
+    async def _free_orphan(self, key: str) -> None:
+        """Nobody will count this pod any more: let it go (upstream's syncOrphanPod)."""
+        pod = self.pods.store.get(key)
+        if pod is not None and planning.orphaned(pod, self.owners.store):
+            await self._release(pod)
 
     async def reconcile(self, key: str) -> None:
         """Bring one Job nearer to its end."""

@@ -10,7 +10,7 @@ last one that failed is held back (neither counted nor released) until its succe
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netlab.api import meta
@@ -45,6 +45,17 @@ class Plan:
 
 def finished(job: Obj) -> bool:
     return meta.condition_true(job, "Complete") or meta.condition_true(job, "Failed")
+
+
+def orphaned(pod: Obj, jobs: Mapping[str, Obj]) -> bool:
+    """Whether no Job counts this pod: it has no controller, or one that is a Job that is gone. `jobs` are by key."""
+    ref = meta.controller_of(pod)
+    if ref is None:
+        return True
+    if (ref.get("kind"), ref.get("apiVersion")) != ("Job", "batch/v1"):
+        return False
+    job = jobs.get(meta.join_key(meta.namespace(pod), ref["name"]))
+    return job is None or meta.uid(job) != ref.get("uid")
 
 
 def index_of(pod: Obj) -> int | None:

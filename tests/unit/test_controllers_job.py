@@ -13,7 +13,7 @@ from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
 from netlab.client.kinds import EVENTS, JOBS, PODS
 from netlab.controllers import ControllersConfig
-from netlab.controllers.job_plan import plan
+from netlab.controllers.job_plan import FINALIZER, orphaned, plan
 from netlab.controllers.job_policy import parse_ranges, ranges
 from netlab.controllers.manager import run
 
@@ -134,3 +134,29 @@ async def test_is_cleaned_up_after_its_time(api: FakeApi) -> None:
         return not api.objects(JOBS)
 
     await eventually(gone, "gone")
+
+
+@pytest.mark.parametrize("ownerless", [False, True])
+async def test_lets_go_of_the_pods_of_a_job_that_is_gone(api: FakeApi, ownerless: bool) -> None:
+    """What the garbage collector deletes (or makes ownerless) after the Job is not held for ever."""
+    api.add(job(completions=1))
+    await eventually(lambda: len(api.objects(PODS)) == 1, "a pod")
+    key = meta.key(api.objects(PODS)[0])
+    assert meta.finalizers(api.find(PODS, key)) == [FINALIZER]
+    api.remove(JOBS, "default/work")
+    if ownerless:
+        api.modify(PODS, key, {"metadata": {"ownerReferences": None}})
+    await eventually(lambda: not meta.finalizers(api.find(PODS, key)), "no longer held")
+
+
+def test_orphans_are_pods_without_a_job() -> None:
+    def pod(**ref: Any) -> Obj:
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "work", "uid": "1", "controller": True, **ref}
+        return {"metadata": {"name": "p", "namespace": "default", "ownerReferences": [owner]}}
+
+    jobs = {"default/work": {"metadata": {"name": "work", "namespace": "default", "uid": "1"}}}
+    assert not orphaned(pod(), jobs)
+    assert orphaned(pod(), {})
+    assert orphaned(pod(uid="2"), jobs)
+    assert orphaned(pod(controller=False), jobs)
+    assert not orphaned(pod(apiVersion="example.com/v1"), {})

@@ -22,7 +22,7 @@ _RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1), "int"
 _RANGES |= {"uint8": (0, 255), "uint16": (0, 65535), "uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1)}
 _RANGES |= {"int16": (-(2**15), 2**15 - 1), "int8": (-128, 127)}
 _SCHEMA = "apiextensions/v1.JSONSchemaProps"
-_RAW = frozenset({"runtime.RawExtension", "meta/v1.FieldsV1", "apiextensions/v1.JSON", "interface"})
+RAW = frozenset({"runtime.RawExtension", "meta/v1.FieldsV1", "apiextensions/v1.JSON", "interface"})
 
 
 class DecodeError(ValueError):
@@ -81,10 +81,10 @@ class Walk:
         """The value as plain JSON; None where nothing of it can be used."""
         type_name = type_name.lstrip("*")
         name = underlying(type_name)
-        special = _SPECIAL.get(name)
+        special = SPECIAL.get(name)
         if special is not None:
             return special(self, name, node)
-        if name in _RAW:
+        if name in RAW:
             return plain(node)
         if node is None:
             return None
@@ -177,7 +177,7 @@ def _or_empty(type_name: str, value: Any) -> Any:
     name = underlying(type_name)
     if name in _ZERO:
         return _ZERO[name]
-    if name in _RAW or name in ("meta/v1.Time", "meta/v1.MicroTime"):
+    if name in RAW or name in ("meta/v1.Time", "meta/v1.MicroTime"):
         return None
     if is_struct(name) or name.startswith("map["):
         return {}
@@ -268,7 +268,7 @@ def _schema_or(other: str) -> Callable[[Walk, str, Any], Any]:
     return decode
 
 
-_SPECIAL: dict[str, Callable[[Walk, str, Any], Any]] = {
+SPECIAL: dict[str, Callable[[Walk, str, Any], Any]] = {
     "resource.Quantity": _quantity,
     "intstr.IntOrString": _int_or_string,
     "meta/v1.Time": _text_form(scalars.time),

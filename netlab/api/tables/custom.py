@@ -10,6 +10,7 @@ from netlab.api import meta
 from netlab.api.tables import human
 from netlab.api.tables.model import AGE, NAME, Column, Printer
 from netlab.api.types import Obj
+from netlab.api.validation.gofmt import go_print
 
 _STEP = re.compile(
     r"""\.?(?P<key>[A-Za-z_$@][\w$@-]*)|\.?\[(?P<index>-?\d+|\*)\]|\.?\[['"](?P<quoted>[^'"]+)['"]\]"""
@@ -71,18 +72,7 @@ def _cell(obj: Obj, path: str, kind: str, now: float) -> Any:
             return value if isinstance(value, int | float) else None
         case "boolean":
             return value if isinstance(value, bool) else None
-    return value if isinstance(value, str) else _go_text(value)
-
-
-def _go_text(value: Any) -> str:
-    """As fmt.Sprint prints what is not a text: true, [a b], map[k:v]."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{k}:{_go_text(v)}" for k, v in sorted(value.items())) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(map(_go_text, value)) + "]"
-    return "<nil>" if value is None else str(value)
+    return value if isinstance(value, str) else go_print(value)
 
 
 def custom_printer(extra: Sequence[Obj] | None) -> Printer:

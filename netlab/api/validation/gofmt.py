@@ -58,3 +58,14 @@ def go_syntax(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[]string{{{', '.join(go_syntax(one) for one in value)}}}"
     return go_body(value)
+
+
+def go_print(value: object) -> str:
+    """`%v` of a JSON value within an `interface{}`: true, text as it is, [a b], map[k:v] with sorted keys, <nil>."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{go_print(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(go_print, value)) + "]"
+    return "<nil>" if value is None else str(value)

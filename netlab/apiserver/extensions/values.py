@@ -9,6 +9,7 @@ from copy import deepcopy
 from typing import Any
 
 from netlab.api import errors
+from netlab.api.decoding import UnfitError
 from netlab.api.types import Obj
 from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.extensions.webhook_conversion import known
@@ -32,9 +33,7 @@ def admit(obj: Obj, resource: CustomResource, strictness: str) -> list[str]:
     unknown = [f"unknown field {errors.quote(path)}" for path in complete(obj, resource)]
     if unknown and strictness == "Strict":
         why = f"strict decoding error: {', '.join(unknown)}"
-        raise errors.bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
-        )
+        raise UnfitError(resource.kind, resource.version, resource.kind, why)
     return unknown if strictness == "Warn" else []
 
 

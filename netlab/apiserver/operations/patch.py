@@ -2,7 +2,8 @@
 
 from netlab.api import errors
 from netlab.api import patch as patches
-from netlab.api.decoding import FieldValidation
+from netlab.api.decoding import FieldValidation, UnfitError, go_type_of
+from netlab.api.patch.unfit import unfit
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.apiserver.api import Api
@@ -30,7 +31,12 @@ async def patch(api: Api, request: Request, resource: Resource) -> Answer:
 
     def patched(current: Obj) -> Obj:
         result = patches.apply(kind, document, current, resource)
-        obj, warnings = _decoded(result, current, resource, strictness)
+        try:
+            obj, warnings = _decoded(result, current, resource, strictness)
+        except UnfitError as error:
+            strategic = kind == patches.STRATEGIC_MERGE_PATCH
+            go_type = "" if resource.custom else go_type_of(resource)
+            raise unfit(strategic, document, result, go_type, error.why) from None
         request.warnings[:] = [*before, *warnings]
         return obj
 

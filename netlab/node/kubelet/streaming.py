@@ -14,7 +14,7 @@ from netlab.node.kubelet.worker import PodWorker
 from netlab.node.streams import portforward, remotecommand
 from netlab.node.streams.http import Request
 from netlab.node.streams.pipe import SocketWire, Wire
-from netlab.node.streams.remotecommand import Options, SpdyStreams, WebSocketStreams
+from netlab.node.streams.remotecommand import Options, RefusedError, SpdyStreams, WebSocketStreams
 from netlab.runtime.contract import ContainerError, Session, StartError
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ async def serve_attach(
 def _running(worker: PodWorker, name: str) -> str:
     container = worker.state.containers.get(name)
     if container is None or not container.running:
-        raise NotFoundError(f'container not found ("{name}")')
+        raise RefusedError(500, f'container not found ("{name}")')  # as CRI's streaming.WriteError tells it
     return container.id
 
 

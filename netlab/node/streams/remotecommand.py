@@ -230,7 +230,7 @@ class WebSocketStreams:
 
 
 class RefusedError(Exception):
-    """No protocol in common: HTTP status and text."""
+    """There will be no streams: HTTP status and plain text."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
