@@ -171,7 +171,7 @@ def _qualified(name: str) -> str:
 
 @click.command(
     "explain",
-    epilog="Example: klab explain svc/web     klab explain svc/web:http -n shop --node node1 --mode all",
+    epilog="Example: klab explain svc/web     klab explain svc/web:http -n shop --node node1 --mode all --count 10",
 )
 @click.argument("service", metavar="svc/NAME[:PORT]")
 @click.option("-n", "--namespace", default="default", show_default=True, help="The Service's namespace.")
@@ -184,6 +184,13 @@ def _qualified(name: str) -> str:
 @click.option(
     "--from", "origins", type=click.Choice(["pod", "node", "outside"]), multiple=True, help="Who calls the Service."
 )
+@click.option(
+    "--count",
+    "seconds",
+    type=click.FloatRange(min=0, min_open=True, max=3600),
+    metavar="SECONDS",
+    help="Count new connections for so long; the counters shown are of that time alone.",
+)
 @click.option("--brief", is_flag=True, help="Words and counters, without the rules themselves.")
 @output_option
 @click.pass_context
@@ -194,6 +201,7 @@ def explain_command(
     node: str | None,
     mode: str | None,
     origins: tuple[str, ...],
+    seconds: float | None,
     brief: bool,
     output: str,
 ) -> None:
@@ -201,16 +209,21 @@ def explain_command(
 
     Each step says what happens, which rule does it, and how many packets that rule has seen; the end says which share
     of the connections goes where, and whether they are masqueraded. Steps in parentheses would be for other clients.
+
+    kube-proxy's nftables rules have no counters. With --count a table of klab's own looks, beside them, at which new
+    connections come and where they are sent; it decides nothing, and is gone when the time is over. The other modes
+    then show by how much their own counters went up.
     """
     from netlab.dataplane.explain import words
     from netlab.lab import explaining
 
     paths = this_lab(ctx)
-    found = explaining.explain(paths, service, namespace, node, mode, origins)  # type: ignore[arg-type]
+    found = explaining.explain(paths, service, namespace, node, mode, origins, seconds or 0)  # type: ignore[arg-type]
     if output == "json":
         print_json({"node": found.node, "explanations": [words.to_obj(one) for one in found.explanations]})
         return
-    click.echo(f"on node {found.node}, whose proxy mode is {found.mode}")
+    within = f"; counted for {seconds:g} s" if seconds else ""
+    click.echo(f"on node {found.node}, whose proxy mode is {found.mode}{within}")
     if mode == "all":
         header, rows = words.comparison(found.explanations)
         print_table(header, rows)

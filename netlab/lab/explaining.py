@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from netlab.api.types import Obj
 from netlab.dataplane import iptables, nftables
 from netlab.dataplane.explain import Caller, Explanation, Material, Origin, Uninterpretable, World
 from netlab.dataplane.explain import explain as walk
+from netlab.dataplane.explain.counts import beside, servers_since, since
 from netlab.dataplane.explain.desired import Node, material, states
 from netlab.dataplane.explain.ipvs import CountedReal, CountedServer
 from netlab.dataplane.explain.service import MODES, Mode
@@ -37,9 +41,17 @@ class Found:
 
 
 def explain(
-    paths: LabPaths, service: str, namespace: str, node: str | None, mode: str | None, origins: Sequence[Origin]
+    paths: LabPaths,
+    service: str,
+    namespace: str,
+    node: str | None,
+    mode: str | None,
+    origins: Sequence[Origin],
+    seconds: float = 0,
 ) -> Found:
-    """LabError for a Service, port or node that does not exist, and for a rule that cannot be followed."""
+    """LabError for a Service, port or node that does not exist, and for a rule that cannot be followed.
+
+    `seconds`: counts for so long first; counters are then of that time alone, in every mode."""
     topology = load(paths.topology)
     workers = [one.name for one in topology.nodes if one.role == "worker"]
     name = node or (workers or [one.name for one in topology.nodes])[0]
@@ -57,7 +69,10 @@ def explain(
         ports = _ports(service, namespace, found)
         callers = _callers(topology, about, pods)
         for one in modes:
-            rules = _live(paths, one, about) if one == own.mode else material(one, found, about)
+            if one == own.mode:
+                rules = _with_counts(paths, one, about, seconds) if seconds else _live(paths, one, about)
+            else:
+                rules = material(one, found, about)
             result += [_walk(port, rules, about, callers, origins) for port in ports]
     if not result:
         raise LabError(_nothing(service, namespace, services), 2)
@@ -188,6 +203,21 @@ def _live(paths: LabPaths, mode: Mode, node: Node) -> Material:
         return _live_ipvs(paths, node, saved)
     except (iptables.ParseError, nftables.ParseError) as problem:
         raise LabError(f"a rule on node '{node.name}' cannot be interpreted: {problem}") from None
+
+
+def _with_counts(paths: LabPaths, mode: Mode, node: Node, seconds: float) -> Material:
+    """The live rules with what they, or for nftables a table beside them, count in so many seconds from now."""
+    if mode == "nftables":
+        ip = "ip6" if node.family == "IPv6" else "ip"
+        program = [sys.executable, "-m", "netlab.kernel.nftcount", ip, str(seconds)]
+        with looking.lines(paths, program, node.name) as lines:
+            rows = [json.loads(line) for line in lines]
+        return replace(_live(paths, mode, node), beside=beside(row for row in rows if "set" in row))
+    before = _live(paths, mode, node)
+    time.sleep(seconds)
+    after = _live(paths, mode, node)
+    tables = {name: since(before.tables.get(name, ()), rules) for name, rules in after.tables.items()}
+    return replace(after, tables=tables, servers=servers_since(before.servers, after.servers))
 
 
 def _only_ours(text: str) -> str:

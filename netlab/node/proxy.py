@@ -156,6 +156,7 @@ class Proxier:
         """The node's proxiers, of which the first serves the metrics of all."""
         self._answers: Counter[tuple[str, int]] = Counter()
         self._began = time.time()
+        self._look_at = 0.0
         self._wake = asyncio.Event()
         self._switching = switching
         self.synced = asyncio.Event()
@@ -310,9 +311,9 @@ class Proxier:
 
     async def _woken(self) -> bool:
         """Waits for a change; False when it is time to look whether the rules are still there, or all must be written
-        again for a reason of the mode's own."""
+        again for a reason of the mode's own. That time comes however many changes there are."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._timing.canary
+        end = self._look_at = self._look_at or loop.time() + self._timing.canary
         while loop.time() < end:
             try:
                 async with asyncio.timeout(min(self._backend.attention, end - loop.time())):
@@ -322,6 +323,7 @@ class Proxier:
                 if loop.time() < end and await self._attend():
                     self._full_wanted = True
                     return False
+        self._look_at = 0.0
         return False
 
     async def _attend(self) -> bool:

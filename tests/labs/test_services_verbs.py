@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from netlab.kernel import features
 from tests.labs.tools import User, one_sentence, until
 
 CALL = "import socket; s = socket.create_connection(('10.96.0.1', 443), 10); print(s.getsockname()[1])"
+CALLS = """
+import socket, time
+for _ in range(12):
+    socket.create_connection(('10.96.0.1', 443), 10).close()
+    time.sleep(0.5)
+"""
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 
 
@@ -83,7 +90,9 @@ def _tracked(user: User) -> None:
     assert entry["reply"]["sport"] == 6443
     table = user.klab("conntrack", "--service", "default/kubernetes:https").stdout
     assert "10.96.0.1:443 (default/kubernetes:https)" in table
-    assert "no tracked connections that match" in user.klab("conntrack", "--pod", "nobody").stdout
+    nobody = user.klab("conntrack", "--pod", "nobody")
+    assert nobody.returncode == 2
+    one_sentence(nobody.stderr)
     _watched(user)
 
 
@@ -111,6 +120,7 @@ def _switched(user: User) -> None:
     on_node(user, CALL)
     (live,) = explained(user, "svc/kubernetes")
     assert (live["mode"], live["live"]) == ("nftables", True)
+    _counted(user)
     able = all(features.has(name) for name in ("ip_vs", "dummy", "ip_set"))
     tried = user.klab("proxy-mode", "ipvs")
     if able:
@@ -125,6 +135,23 @@ def _switched(user: User) -> None:
     assert user.klab("proxy-mode", "iptables", "--node", "node").returncode == 0
     assert "kube-proxy" not in user.klab("exec", "node", "--", "nft", "list", "tables").stdout
     on_node(user, CALL)
+
+
+def _counted(user: User) -> None:
+    """In nftables mode, whose rules count nothing: what came while someone looked, and where it went."""
+    with ThreadPoolExecutor() as pool:
+        calling = pool.submit(on_node, user, CALLS)
+        (found,) = explained(user, "svc/kubernetes", "--from", "node", "--count", "3")
+        calling.result()
+    (entrance,) = found["entrances"]
+    seen = {stage["words"]: stage["packets"] for stage in entrance["stages"] if stage["packets"] is not None}
+    assert set(seen) == {
+        "found in the map service-ips",
+        f"its destination becomes {entrance['endings'][0]['endpoint']}",
+    }
+    (came, went) = seen.values()
+    assert came == went > 0
+    assert "netlab-explain" not in user.klab("exec", "node", "--", "nft", "list", "tables").stdout
 
 
 def _measured(user: User) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netlab.dataplane.explain.counts import Beside, Count
 from netlab.dataplane.explain.model import Packet, Uninterpretable, Walk, World
 from netlab.dataplane.nftables import rules as r
 from netlab.dataplane.nftables.table import NftState
@@ -20,10 +21,10 @@ class Flow:
 
 
 class NftablesWalker:
-    """One packet. kube-proxy's nftables rules count nothing, so there are no counters to show."""
+    """One packet. kube-proxy's nftables rules count nothing: counters are there where someone counted beside them."""
 
-    def __init__(self, state: NftState, world: World, packet: Packet) -> None:
-        self.state, self.world, self.packet = state, world, packet
+    def __init__(self, state: NftState, world: World, packet: Packet, beside: Beside | None = None) -> None:
+        self.state, self.world, self.packet, self.beside = state, world, packet, beside
         self.walk = Walk(packet)
 
     def run(self) -> Walk:
@@ -64,7 +65,8 @@ class NftablesWalker:
             if isinstance(statement, r.Verdict):
                 return self._verdict(statement, rule, flow, depth)
             if isinstance(statement, r.Dnat):
-                self.walk.say(depth, f"its destination becomes {statement.to}", rule)
+                counters = self._left(statement.to)
+                self.walk.say(depth, f"its destination becomes {statement.to}", rule, counters=counters)
                 self.walk.end("endpoint", flow.share, statement.to, bool(flow.mark & MARK))
                 flow.share = 0.0
                 return False
@@ -114,8 +116,25 @@ class NftablesWalker:
             return True
         if element.verdict is None:
             raise Uninterpretable(f"nftables: the map {lookup.map} has no verdict for {' . '.join(key)}")
-        self.walk.say(depth, f"found in the map {lookup.map}", element)
+        self.walk.say(depth, f"found in the map {lookup.map}", element, counters=self._arrived(whole=bool(lookup.ip)))
         return self._verdict(element.verdict, rule, flow, depth)
+
+    def _arrived(self, *, whole: bool) -> Count | None:
+        """`whole`: at this very address; else (a node port) at any of the node's."""
+        if self.beside is None:
+            return None
+        packet = self.packet
+        if whole:
+            return self.beside.arrived((packet.destination, packet.protocol, packet.port))
+        return self.beside.arrived_anywhere(packet.protocol, packet.port, self.world)
+
+    def _left(self, to: str) -> Count | None:
+        if self.beside is None:
+            return None
+        packet = self.packet
+        node_port = self.world.is_local(packet.destination)
+        addresses = self.world.local if node_port else (packet.destination,)
+        return self.beside.left(packet.protocol, packet.port, to, addresses)
 
     def _spread(self, spread: r.Spread, rule: r.Rule, flow: Flow, depth: int) -> bool:
         count = len(spread.chains)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from netlab.dataplane.explain import ipvs
+from netlab.dataplane.explain.counts import Beside
 from netlab.dataplane.explain.iptables import IptablesWalker, Tables
 from netlab.dataplane.explain.model import Caller, Origin, Packet, Walk, World
 from netlab.dataplane.explain.nftables import NftablesWalker
@@ -19,7 +20,9 @@ MODES: tuple[Mode, ...] = ("iptables", "ipvs", "nftables")
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The rules of one mode on one node. `live`: as the kernel has them, with counters; else as they would be."""
+    """The rules of one mode on one node. `live`: as the kernel has them, with counters; else as they would be.
+
+    `beside`: what was counted beside nftables' rules, which have no counters."""
 
     mode: Mode
     live: bool
@@ -27,10 +30,11 @@ class Material:
     tables: Tables = field(default_factory=dict)
     nft: NftState = field(default_factory=NftState)
     servers: ipvs.Servers = field(default_factory=dict)
+    beside: Beside | None = None
 
     def walk(self, packet: Packet) -> Walk:
         if self.mode == "nftables":
-            return NftablesWalker(self.nft, self.world, packet).run()
+            return NftablesWalker(self.nft, self.world, packet, self.beside).run()
         if self.mode == "ipvs":
             return ipvs.walk(self.tables, self.servers, self.world, packet, live=self.live)
         return IptablesWalker(self.tables, self.world, packet, live=self.live).run()

@@ -193,7 +193,13 @@ ROWS = (
         cmd=("sleep", "infinity"),
     ),
     Row(
-        ("nicolaka/netshoot", "netshoot", "wbitt/network-multitool", "praqma/network-multitool"),
+        (
+            "nicolaka/netshoot",
+            "netshoot",
+            "wbitt/network-multitool",
+            "praqma/network-multitool",
+            "registry.k8s.io/build-image/distroless-iptables",
+        ),
         "host",
         "this machine's network tools",
         cmd=("/bin/sh",),
