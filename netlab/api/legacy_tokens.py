@@ -15,6 +15,8 @@ TOKEN, ROOT_CA, NAMESPACE = "token", "ca.crt", "namespace"
 """Keys of the Secret's data."""
 LAST_USED, INVALID_SINCE = "kubernetes.io/legacy-token-last-used", "kubernetes.io/legacy-token-invalid-since"
 """Labels of the Secret, dates."""
+TRACKING = "kube-apiserver-legacy-service-account-token-tracking"
+"""The ConfigMap of kube-system that says since when the API server notes uses."""
 
 ISSUER = "kubernetes/serviceaccount"
 CLAIM = "kubernetes.io/serviceaccount/"

@@ -8,7 +8,7 @@ controller/defaultservicecidr).
 import asyncio
 from collections.abc import Sequence
 
-from netlab.api import decoding, defaults, errors, meta
+from netlab.api import decoding, defaults, errors, legacy_tokens, meta
 from netlab.api.resources import get
 from netlab.api.types import Obj
 from netlab.apiserver import lifecycle
@@ -61,7 +61,17 @@ async def keep(api: Api) -> None:
 
 
 def _kept(api: Api) -> list[Obj]:
-    return [*(_namespace(name) for name in NAMESPACES), *_own_service(api), _service_cidr(api)]
+    return [*(_namespace(name) for name in NAMESPACES), *_own_service(api), _service_cidr(api), _tracking(api)]
+
+
+def _tracking(api: Api) -> Obj:
+    """Since which day it is noted when tokens of Secrets are used; a date that is there stays."""
+    known = api.read("v1", "ConfigMap", "kube-system", legacy_tokens.TRACKING) or {}
+    since = str(meta.get(known, "data", "since", default=""))
+    if len(since) != len("2006-01-02"):
+        since = meta.now_rfc3339(api.clock)[:10]
+    metadata = {"name": legacy_tokens.TRACKING, "namespace": "kube-system"}
+    return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"since": since}}
 
 
 def _place(obj: Obj) -> tuple[str, str]:

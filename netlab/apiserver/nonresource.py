@@ -1,6 +1,5 @@
 """What is served beside resources: discovery, schemas, health, the version, public keys."""
 
-import hashlib
 from typing import Any
 
 import orjson
@@ -132,5 +131,4 @@ def _keys(api: Api) -> dict[str, Any]:
     from jwt.algorithms import ECAlgorithm
 
     key = json.loads(ECAlgorithm.to_jwk(load_pem_public_key(api.pki.sa_pub)))  # type: ignore[arg-type]
-    digest = hashlib.sha256(api.pki.sa_pub).hexdigest()[:43]
-    return {"keys": [{"use": "sig", "alg": "ES256", "kid": digest, **key}]}
+    return {"keys": [{"use": "sig", "alg": "ES256", "kid": api.authenticator.tokens.key_id, **key}]}

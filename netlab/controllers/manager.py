@@ -65,12 +65,12 @@ CONTROLLERS: dict[str, str] = {
     "bootstrapsigner": "netlab.controllers.bootstrap_tokens:BootstrapSigner",
     "tokencleaner": "netlab.controllers.bootstrap_tokens:TokenCleaner",
     "csrsigning": "netlab.controllers.csr_signing:CsrSigningController",
+    "legacy-serviceaccount-token-cleaner": "netlab.controllers.legacy_tokens_cleaner:LegacyTokensCleaner",
     "serviceaccount-token": "netlab.controllers.serviceaccount_tokens:ServiceAccountTokens",
 }
 """Upstream's names, in the order in which a starting cluster needs them; and what clusters have beside them."""
 
 ABSENT: dict[str, str] = {
-    "legacy-serviceaccount-token-cleaner": "it waits for a year without use; no lab is that old",
     "ttl": "kubelets here watch what their pods read, whatever a node's TTL annotation says",
     "ttl-after-finished": "the job controller does it",
     "persistentvolume-attach-detach": "no volume here has to be attached to a node",

@@ -9,10 +9,13 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
 from netlab.api import legacy_tokens as legacy
 from netlab.api import meta
 from netlab.api.errors import StatusError
+from netlab.api.token_keys import key_id
 from netlab.api.types import Obj
 from netlab.client.informer import Informer
 from netlab.client.kinds import SECRETS, SERVICE_ACCOUNTS
@@ -64,6 +67,15 @@ def _by_account(secret: Obj) -> Sequence[str]:
     return (meta.join_key(meta.namespace(secret), account_of(secret)[0]),)
 
 
+def token_secrets(context: Context) -> Informer:
+    """The one informer of such Secrets."""
+    key = ("v1", f"secrets of type {legacy.TYPE}")
+    if key not in context.informers:
+        made = Informer(context.client, SECRETS, field_selector=f"type={legacy.TYPE}", timing=context.timing)
+        context.informers[key] = made
+    return context.informers[key]
+
+
 class ServiceAccountTokens:
     """A key is a token's Secret; `references` forgets the names of those that are gone. Ends without a key."""
 
@@ -72,8 +84,7 @@ class ServiceAccountTokens:
         self.queue = context.queue("serviceaccount_tokens_secret")
         self.references = context.queue("serviceaccount_tokens_service")
         self.accounts = context.informer(SERVICE_ACCOUNTS)
-        self.secrets = Informer(context.client, SECRETS, field_selector=f"type={legacy.TYPE}", timing=context.timing)
-        context.informers["v1", f"secrets of type {legacy.TYPE}"] = self.secrets
+        self.secrets = token_secrets(context)
         self.secrets.add_index(BY_ACCOUNT, _by_account)
         self.secrets.add_handler(self._enqueue, lambda old, new: self._enqueue(new), self._secret_gone)
         self.accounts.add_handler(None, self._account_changed, self._account_gone)
@@ -122,7 +133,14 @@ class ServiceAccountTokens:
     def _sign(self, claims: Obj) -> str:
         import jwt
 
-        return jwt.encode(claims, self.context.config.account_key, algorithm="ES256")
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": key_id(self._key.public_key())})
+
+    @cached_property
+    def _key(self) -> Any:
+        """Read once: reading it takes longer than signing."""
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        return load_pem_private_key(self.context.config.account_key.encode(), None)
 
     async def _account(self, namespace: str, name: str, uid: str) -> Obj | None:
         """The ServiceAccount, with this uid if one is named; the server is asked before it counts as missing."""

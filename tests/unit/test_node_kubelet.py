@@ -330,3 +330,26 @@ async def test_many_pods_cost_one_patch_each(tmp_path: Path, count: int) -> None
         assert len(set(node.wiring.attached.values())) == count
     finally:
         await node.close()
+
+
+RUNTIME_CLASSES = ("node.k8s.io/v1", "runtimeclasses")
+
+
+def runtime_class(name: str, handler: str) -> Obj:
+    return {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": handler}
+
+
+async def test_a_runtime_that_there_is_not(node: NodeUnderTest) -> None:
+    node.api.add(runtime_class("odd", "no-such"))
+    node.api.add(pod(runtimeClassName="odd"))
+    await eventually(lambda: "FailedCreatePodSandBox" in node.recorder.reasons(), "the event")
+    said = next(event for event in node.recorder.events if event[1] == "FailedCreatePodSandBox")
+    assert said[2] == (
+        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox runtime: "
+        'no runtime for "no-such" is configured'
+    )
+    await eventually(lambda: bool(containers(node)), "the status")
+    assert containers(node)["c"]["state"]["waiting"]["reason"] == "ContainerCreating"
+    node.api.add(runtime_class("plain", "test-handler"))
+    node.api.add(pod("q", runtimeClassName="plain"))
+    await eventually(lambda: phase(node, "q") == "Running", "running")

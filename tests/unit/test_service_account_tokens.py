@@ -168,6 +168,10 @@ async def test_a_secret_is_filled_and_its_token_is_the_account(server: Harness) 
     assert base64.b64decode(found["data"]["namespace"]) == b"default"
     assert jwt.decode(token, options={"verify_signature": False}) == {**CLAIMS, f"{CLAIM}service-account.uid": uid}
     assert USED not in found["metadata"].get("labels", {})
+    keys = (await server.ok("GET", "/openid/v1/jwks"))["keys"]
+    bound = await server.ok("POST", f"{ACCOUNTS}/robot/token", {"spec": {}})
+    names = {jwt.get_unverified_header(one)["kid"] for one in (token, bound["status"]["token"])}
+    assert names == {keys[0]["kid"]}
 
     me = (await server.ok("POST", ME, {}, token=token))["status"]["userInfo"]
     groups = ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from netlab.api import meta
+from netlab.api.token_keys import key_id
 from netlab.api.types import Obj
 from netlab.apiserver.authn.certificates import AUTHENTICATED
 from netlab.apiserver.wire.message import User
@@ -53,6 +54,11 @@ class ServiceAccountTokens:
         """The key that signatures are checked with."""
         return _read(self._public_pem)
 
+    @cached_property
+    def key_id(self) -> str:
+        """The key's name, in the header of every token and in the published key set."""
+        return key_id(self.public)
+
     def now(self) -> float:
         """Seconds since the epoch."""
         return self._clock()
@@ -82,7 +88,7 @@ class ServiceAccountTokens:
             "kubernetes.io": private,
             "sub": f"system:serviceaccount:{namespace}:{name}",
         }
-        return jwt.encode(claims, self._key, algorithm="ES256")
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self.key_id})
 
     def user(self, token: str, reader: Reader, audiences: Sequence[str] = ()) -> tuple[User, list[str]] | None:
         """The token's user and the audiences it is good for, or None when it is not (or no longer) good."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from netlab.api.errors import StatusError
 from netlab.api.types import Obj
+from netlab.client.kinds import RUNTIME_CLASSES
+from netlab.client.transport import TransportError
 from netlab.dataplane.hostports import port_mappings
 from netlab.kernel.errors import CommandFailed
 from netlab.node.kubelet import files, sysctls
@@ -19,10 +22,19 @@ from netlab.node.kubelet.volumes.pod import PodVolumes
 from netlab.runtime.contract import ContainerError, DnsConfig, SandboxConfig
 
 IPS = "netlab.io/pod-ips"
+HANDLERS = ("runc", "test-handler")
+"""Runtimes by the names that a RuntimeClass can ask for, as kind's nodes have them; all are the same one here."""
 
 
 class SandboxError(Exception):
-    """The sandbox cannot be made; the text ends the FailedCreatePodSandBox event."""
+    """The sandbox cannot be made; the text ends the FailedCreatePodSandBox event.
+
+    `asked`: the runtime said so, else the kubelet, which did not get that far.
+    """
+
+    def __init__(self, text: str, *, asked: bool = True) -> None:
+        super().__init__(text)
+        self.asked = asked
 
 
 @dataclass(slots=True)
@@ -43,6 +55,7 @@ class Sandboxes:
         """Volumes and network side by side, then pause. Raises VolumeError, SandboxError."""
         state, context = self.state, self.shared.context
         hosted = host_network(pod["spec"])
+        await self._check_handler(pod)
         if not state.ips:
             state.ips = context.host_ips if hosted else self._addresses()
         mounting = self.volumes.mount(pod, self.facts(pod))
@@ -63,6 +76,18 @@ class Sandboxes:
         except (ContainerError, OSError) as problem:
             raise SandboxError(str(problem)) from problem
         state.sandbox_ready = True
+
+    async def _check_handler(self, pod: Obj) -> None:
+        """The pod's RuntimeClass asks for a runtime that there is. Raises SandboxError."""
+        name = pod["spec"].get("runtimeClassName")
+        if not name:
+            return
+        try:
+            found = await self.shared.context.client.get(RUNTIME_CLASSES, name)
+        except (StatusError, TransportError) as problem:
+            raise SandboxError(str(problem), asked=False) from problem
+        if (handler := found["handler"]) not in HANDLERS:
+            raise SandboxError(f'failed to get sandbox runtime: no runtime for "{handler}" is configured')
 
     def _addresses(self) -> tuple[str, ...]:
         ipam = self.shared.ipam

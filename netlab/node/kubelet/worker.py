@@ -253,7 +253,8 @@ class PodWorker:
             self._setup_failed("FailedMount", f'MountVolume.SetUp failed for volume "{problem.volume}" : {problem}')
             return False
         except SandboxError as problem:
-            text = f"Failed to create pod sandbox: rpc error: code = Unknown desc = {problem}"
+            said = "rpc error: code = Unknown desc = " if problem.asked else ""
+            text = f"Failed to create pod sandbox: {said}{problem}"
             self._setup_failed("FailedCreatePodSandBox", text)
             return False
         self._mounted, self._failures = True, 0
