@@ -46,6 +46,8 @@ class Resource:
     """additionalPrinterColumns of a custom resource."""
     selectable: tuple[str, ...] = ()
     """JSON paths of a custom resource's selectableFields."""
+    deprecated: str = ""
+    """What is said of a custom resource's version that was given up."""
 
     @cached_property
     def _hash(self) -> int:

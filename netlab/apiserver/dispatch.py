@@ -3,8 +3,9 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from netlab.api import errors
+from netlab.api import errors, warnings
 from netlab.api.errors import StatusError
 from netlab.api.resources import Resource
 from netlab.apiserver import subresources
@@ -69,8 +70,9 @@ async def answer(api: Api, request: Request, der: bytes | None) -> Answer:
         found = error_response(error)
     except Exception as error:
         found = error_response(_unforeseen(request, error))
-    if isinstance(found, Response) and request.warnings:
-        found.headers["Warning"] = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
+    if request.warnings and isinstance(found, (Response, Streaming)):
+        said = ", ".join(f'299 - "{_escaped(text)}"' for text in dict.fromkeys(request.warnings))
+        found.headers = {**found.headers, "Warning": said}
     if isinstance(found, Response) and wants_pretty(request):
         prettify(found)
     if isinstance(found, Response) and large(found):
@@ -95,7 +97,7 @@ def _lasting(api: Api, kind: Kind, found: Streaming) -> Streaming:
         finally:
             api.measured.lasting.add(*kind.labels, by=-1)
 
-    return Streaming(counted, found.content_type)
+    return replace(found, run=counted)
 
 
 async def _seated(api: Api, request: Request, way: Way) -> Answer:
@@ -142,7 +144,7 @@ def _audited(request: Request, found: Answer) -> Answer:
             finally:
                 record.complete(found)
 
-        return Streaming(told, found.content_type)
+        return replace(found, run=told)
     if not isinstance(found, Response):
         record.started()
     record.complete(found)
@@ -221,6 +223,9 @@ async def _route(api: Api, request: Request) -> Answer:
         raise errors.path_not_found()
     if not _reachable(info, resource):
         raise errors.path_not_found()
+    deprecated = warnings.of_api(resource)
+    if deprecated:
+        request.warnings.append(deprecated)
     if isinstance(resource, CustomResource) and resource.conversion is not None:
         return await with_conversion(api, resource, lambda: _perform(api, request, resource))
     return await _perform(api, request, resource)

@@ -6,10 +6,11 @@ Source followed: upstream apiserver/pkg/registry/rest (BeforeCreate, BeforeUpdat
 from dataclasses import dataclass
 from typing import Literal
 
-from netlab.api import errors, meta, strategy, validation
+from netlab.api import errors, meta, strategy, validation, warnings
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
 from netlab.api.validation.field import causes
+from netlab.api.warnings import finalizers
 from netlab.apiserver.extensions import strategy as custom
 from netlab.apiserver.extensions.kinds import COLLECTION, CustomResource, begin_ending
 
@@ -80,6 +81,16 @@ def validate_new(obj: Obj, resource: Resource) -> None:
     else:
         found = validation.validate_create(obj)
     invalid_if(found, resource, meta.name(obj))
+
+
+def warnings_of_new(obj: Obj, resource: Resource) -> list[str]:
+    """What is said of a valid new object beside the answer."""
+    return finalizers.added(obj, None) if isinstance(resource, CustomResource) else warnings.on_create(obj)
+
+
+def warnings_of_change(new: Obj, old: Obj, resource: Resource) -> list[str]:
+    """What is said of a valid change of the object itself."""
+    return finalizers.added(new, old) if isinstance(resource, CustomResource) else warnings.on_change(new, old)
 
 
 def check_precondition(resource: Resource, name: str, new: Obj, old: Obj, *, conditional: bool = False) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from netlab.api.measuring import Counter, Gauge, Histogram, Measure, Reading, Series, exposition
+from netlab.api.warnings import DEPRECATED
 from netlab.apiserver.wire.message import Request, Response
 from netlab.apiserver.wire.path import RequestInfo
 
@@ -29,7 +30,6 @@ _APPLY = ("application/apply-patch+yaml", "application/apply-patch+cbor")
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE", "APPLY"})
 _WHAT = ("component", "group", "resource", "scope", "subresource", "verb", "version")
 _DRY = (*_WHAT[:1], "dry_run", *_WHAT[1:])
-_DEPRECATED = frozenset({("", "v1", "endpoints"), ("", "v1", "componentstatuses")})
 COMPONENT = "apiserver"
 
 
@@ -158,7 +158,7 @@ class Measured:
             duration = self.duration.of(COMPONENT, dry, *labels[1:])
             known = {id(one.duration): one for one in self._kinds.values()}.get(id(duration))
             found = known or Kind(labels, dry, verb in _CHANGING, {}, duration, self.sizes.of(*labels))
-            if (info.group, info.version, info.resource) in _DEPRECATED:
+            if (info.group, info.version, info.resource) in DEPRECATED:
                 self.deprecated.set(1.0, info.group, "", info.resource, info.subresource, info.version)
             self._kinds[key] = found
         return found

@@ -6,7 +6,7 @@ import orjson
 
 from netlab.api import discovery, errors
 from netlab.api.measuring import TEXT
-from netlab.api.version import KUBERNETES_VERSION
+from netlab.api.version import GIT_COMMIT, KUBERNETES_VERSION
 from netlab.apiserver.aggregation import documents
 from netlab.apiserver.api import Api
 from netlab.apiserver.health import ENDPOINTS, serve_health
@@ -55,7 +55,7 @@ def _version() -> dict[str, str]:
         "minCompatibilityMajor": major,
         "minCompatibilityMinor": str(int(minor) - 1),
         "gitVersion": KUBERNETES_VERSION,
-        "gitCommit": "",
+        "gitCommit": GIT_COMMIT,
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "none",

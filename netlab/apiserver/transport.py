@@ -156,6 +156,7 @@ async def stream(http: web.BaseRequest, found: Streaming) -> web.StreamResponse:
     """Send the head, then let `found` write its chunks until it is done or the client is gone."""
     response = web.StreamResponse(status=200, headers={"Content-Type": found.content_type})
     response.headers["Cache-Control"] = "no-cache, private"
+    response.headers.update(found.headers)
     response.enable_chunked_encoding()
     await response.prepare(http)
     transport, connection = http.transport, http.protocol

@@ -9,6 +9,7 @@ from typing import Any
 from apiserver_harness import Harness, harness
 
 from netlab.apiserver.extensions.controller import keep
+from netlab.apiserver.wire.message import Streaming
 
 Obj = dict[str, Any]
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -120,6 +121,41 @@ async def test_versions_share_objects(tmp_path: Path) -> None:
         assert (await api.ok("GET", f"{WIDGETS}/b"))["apiVersion"] == "example.com/v1"
         group = await api.ok("GET", "/apis/example.com")
         assert [one["version"] for one in group["versions"]] == ["v1", "v1beta1"]
+
+
+async def test_every_answer_of_a_deprecated_version_says_so(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        old = version("v1beta1", storage=False, deprecated=True)
+        told = version("v1alpha1", storage=False, deprecated=True, deprecationWarning='"v1alpha1" goes soon')
+        await api.ok("POST", DEFINITIONS, definition(told, old, version("v1")))
+        beta, alpha = (WIDGETS.replace("/v1/", f"/{name}/") for name in ("v1beta1", "v1alpha1"))
+        await api.ok("GET", beta)
+        assert api.headers["Warning"] == '299 - "example.com/v1beta1 Widget is deprecated"'
+        await api.ok("GET", alpha)
+        assert api.headers["Warning"] == '299 - "\\"v1alpha1\\" goes soon"'
+        watched = await api.raw("GET", f"{beta}?watch=1")
+        assert isinstance(watched, Streaming) and watched.headers["Warning"].endswith('Widget is deprecated"')
+        await api.ok("GET", WIDGETS)
+        assert "Warning" not in api.headers
+        await api.ok("GET", "/api/v1/endpoints")
+        assert api.headers["Warning"].startswith(
+            '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 '
+        )
+
+
+async def test_what_is_written_is_warned_of(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        await api.ok("POST", DEFINITIONS, definition())
+        made = widget("a")
+        made["metadata"]["finalizers"] = ["mine"]
+        await api.ok("POST", WIDGETS, made)
+        assert api.headers["Warning"].startswith('299 - "metadata.finalizers: \\"mine\\": prefer a domain-qualified')
+        await api.ok("PATCH", f"{WIDGETS}/a", {"spec": {"size": 2}}, headers=MERGE)
+        assert "Warning" not in api.headers
+        account = {"metadata": {"name": "a", "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}}
+        for dry in ("?dryRun=All", ""):
+            await api.ok("POST", f"/api/v1/namespaces/default/serviceaccounts{dry}", account)
+            assert "deprecated in v1.32+; prefer separate namespaces" in api.headers["Warning"]
 
 
 async def test_a_changed_schema_shows_on_objects_and_ends_watches(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def _resource(definition: Obj, version: Obj, stored: CustomResource | None = Non
         list_kind=names.get("listKind") or f"{names['kind']}List",
         custom=True,
         columns=tuple(version.get("additionalPrinterColumns") or ()),
+        deprecated=_deprecated(version, f"{group}/{version['name']} {names['kind']}"),
         selectable=tuple(one["jsonPath"] for one in version.get("selectableFields") or ()),
         schema=(version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True},
         has_status="status" in subresources,
@@ -99,6 +100,10 @@ def _resource(definition: Obj, version: Obj, stored: CustomResource | None = Non
         conversion=_conversion(spec),
         stored_as=stored,
     )
+
+
+def _deprecated(version: Obj, what: str) -> str:
+    return version.get("deprecationWarning") or f"{what} is deprecated" if version.get("deprecated") else ""
 
 
 def _conversion(spec: Obj) -> Obj | None:

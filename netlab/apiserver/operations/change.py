@@ -130,6 +130,8 @@ async def _change_once(
         judged = resource if resource.custom else stored.resource
         seen = [convert(obj, stored.resource, judged) for obj in (new, old)]
         lifecycle.validate_changed(seen[0], seen[1], judged, info.subresource)
+        if not info.subresource:
+            request.warnings += lifecycle.warnings_of_change(new, old, stored.resource)
         if api.dynamic.validating:
             await api.dynamic.validate(api, attributes, resource, request)
         api.admission.validate(api, attributes)

@@ -60,6 +60,7 @@ async def create_object(api: Api, request: Request, resource: Resource, obj: Obj
         try:
             checked = resource if resource.custom else stored.resource
             lifecycle.validate_new(convert(obj, stored.resource, checked), checked)
+            request.warnings += lifecycle.warnings_of_new(obj, stored.resource)
             if api.dynamic.validating:
                 await api.dynamic.validate(api, attributes, resource, request)
             api.admission.validate(api, attributes)

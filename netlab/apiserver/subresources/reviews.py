@@ -105,7 +105,6 @@ async def component_statuses(api: Api, request: Request, resource: Resource) -> 
     items: list[Obj] = [
         {"metadata": {"name": name}, "conditions": healthy} for name in ("scheduler", "controller-manager", "etcd-0")
     ]
-    request.warnings.append("v1 ComponentStatus is deprecated in v1.19+")
     if request.info.name:
         one = next((item for item in items if item["metadata"]["name"] == request.info.name), None)
         if one is None:

@@ -100,6 +100,7 @@ class Streaming:
 
     run: Callable[[Sink], Awaitable[None]]
     content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
