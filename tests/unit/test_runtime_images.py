@@ -63,6 +63,30 @@ def test_any_tag_of_a_catalog_image(tmp_path: Path) -> None:
     assert store.resolve("registry.k8s.io/pause@sha256:" + "1" * 64).entrypoint == ("/pause",)
 
 
+@pytest.mark.parametrize(
+    ("ref", "means"),
+    [
+        ("gcr.io/google_containers/pause", "registry.k8s.io/pause"),
+        ("gcr.io/google-containers/pause-amd64:3.1", "registry.k8s.io/pause"),
+        ("k8s.gcr.io/e2e-test-images/agnhost:2.40", "registry.k8s.io/e2e-test-images/agnhost"),
+        ("us.gcr.io/k8s-artifacts-prod/e2e-test-images/agnhost:2.20", "registry.k8s.io/e2e-test-images/agnhost"),
+        ("gcr.io/kubernetes-e2e-test-images/dnsutils:1.3", "registry.k8s.io/e2e-test-images/jessie-dnsutils"),
+        ("mirror.gcr.io/library/python:3.12-slim", "docker.io/library/python"),
+        ("public.ecr.aws/docker/library/httpd:2.4", "docker.io/library/httpd"),
+        ("ubuntu:24.04@sha256:" + "2" * 64, "docker.io/library/ubuntu"),
+        ("docker.io/debian:12", "docker.io/library/ubuntu"),
+    ],
+)
+def test_images_under_their_other_names(tmp_path: Path, ref: str, means: str) -> None:
+    assert parse(DirectoryStore(tmp_path / "none").resolve(ref).names[0]).repository == means
+
+
+def test_a_mirror_of_what_the_machine_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_which", lambda program: None)
+    with pytest.raises(ImageNotFound, match="install the package redis-server"):
+        DirectoryStore(tmp_path).resolve("mirror.gcr.io/library/redis:7")
+
+
 def test_not_found_names_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "_which", lambda program: None)
     store = DirectoryStore(tmp_path)

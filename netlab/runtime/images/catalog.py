@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netlab.runtime.images.model import Image
-from netlab.runtime.images.reference import parse
+from netlab.runtime.images.reference import home, parse
 from netlab.sandbox.paths import bundled_program
 
 AGNHOST_TOOLS = "/opt/agnhost/bin"
@@ -51,12 +51,7 @@ class Row:
 
 ROWS = (
     Row(
-        (
-            "registry.k8s.io/e2e-test-images/agnhost",
-            "k8s.gcr.io/e2e-test-images/agnhost",
-            "us.gcr.io/k8s-artifacts-prod/e2e-test-images/agnhost",
-            "agnhost",
-        ),
+        ("registry.k8s.io/e2e-test-images/agnhost", "agnhost"),
         "builtin",
         "upstream's test image: netexec, connect, pause, serve-hostname, porter, …",
         tag="2.53",
@@ -66,7 +61,7 @@ ROWS = (
         path=f"{AGNHOST_TOOLS}:{PATH}",
     ),
     Row(
-        ("registry.k8s.io/pause", "k8s.gcr.io/pause", "pause"),
+        ("registry.k8s.io/pause", "registry.k8s.io/pause-amd64", "rancher/mirrored-pause", "pause"),
         "builtin",
         "does nothing until it is told to end",
         tag="3.10",
@@ -74,7 +69,7 @@ ROWS = (
         programs=("pause",),
     ),
     Row(
-        ("registry.k8s.io/coredns/coredns", "k8s.gcr.io/coredns/coredns", "coredns/coredns"),
+        ("registry.k8s.io/coredns/coredns", "coredns/coredns"),
         "builtin",
         "the cluster's DNS server",
         tag="v1.12.1",
@@ -83,7 +78,7 @@ ROWS = (
         ports=("53/udp", "53/tcp"),
     ),
     Row(
-        ("registry.k8s.io/dns/k8s-dns-node-cache", "k8s.gcr.io/dns/k8s-dns-node-cache"),
+        ("registry.k8s.io/dns/k8s-dns-node-cache",),
         "builtin",
         "a DNS cache on every node, NodeLocal DNSCache",
         tag="1.26.4",
@@ -128,7 +123,7 @@ ROWS = (
         ports=("5678/tcp",),
     ),
     Row(
-        ("httpd", "registry.k8s.io/e2e-test-images/httpd", "k8s.gcr.io/e2e-test-images/httpd"),
+        ("httpd", "registry.k8s.io/e2e-test-images/httpd"),
         "builtin",
         "serves /usr/local/apache2/htdocs on port 80, as the official image of Apache's server",
         tag="2.4",
@@ -138,7 +133,7 @@ ROWS = (
         ports=("80/tcp",),
     ),
     Row(
-        ("registry.k8s.io/serve_hostname", "k8s.gcr.io/serve_hostname", "gcr.io/google_containers/serve_hostname"),
+        ("registry.k8s.io/serve_hostname",),
         "builtin",
         "answers with the pod's name, port 9376",
         entrypoint=("/agnhost", "serve-hostname"),
@@ -152,12 +147,7 @@ ROWS = (
         programs=("loadgen",),
     ),
     Row(
-        (
-            "busybox",
-            "registry.k8s.io/e2e-test-images/busybox",
-            "registry.k8s.io/busybox",
-            "gcr.io/google_containers/busybox",
-        ),
+        ("busybox", "registry.k8s.io/e2e-test-images/busybox", "registry.k8s.io/busybox"),
         "host",
         "BusyBox alone, static, in a /bin of its own",
         tag="1.35",
@@ -182,8 +172,6 @@ ROWS = (
         (
             "registry.k8s.io/e2e-test-images/jessie-dnsutils",
             "registry.k8s.io/e2e-test-images/dnsutils",
-            "gcr.io/kubernetes-e2e-test-images/dnsutils",
-            "gcr.io/kubernetes-e2e-test-images/jessie-dnsutils",
             "tutum/dnsutils",
             "dnsutils",
         ),
@@ -205,6 +193,36 @@ ROWS = (
         cmd=("/bin/sh",),
     ),
     Row(("netlab/host", "host"), "host", "this machine's programs", cmd=("/bin/sh",)),
+    Row(("ubuntu", "debian", "fedora", "centos"), "host", "this machine's programs and its bash", cmd=("bash",)),
+    Row(
+        ("alpine",),
+        "host",
+        "BusyBox alone, as in Alpine's image; no apk",
+        cmd=("/bin/sh",),
+        view="busybox",
+        needs=("busybox",),
+        package="busybox-static",
+        path=REAL_PATH,
+    ),
+    Row(("python",), "host", "this machine's Python, also called python", cmd=("python3",)),
+    Row(
+        ("redis",),
+        "host",
+        "this machine's Redis",
+        cmd=("redis-server", "--protected-mode", "no"),
+        needs=("redis-server",),
+        package="redis-server",
+        ports=("6379/tcp",),
+    ),
+    Row(
+        ("memcached",),
+        "host",
+        "this machine's memcached",
+        cmd=("memcached", "-u", "root"),
+        needs=("memcached",),
+        package="memcached",
+        ports=("11211/tcp",),
+    ),
     Row(
         ("curlimages/curl",),
         "host",
@@ -250,7 +268,8 @@ def images() -> list[Image]:
 
 def hint(repository: str) -> str:
     """For an image that would be here if a program were."""
+    wanted = home(repository)
     for row in ROWS:
-        if repository in {parse(name).repository for name in row.names} and not available(row):
+        if wanted in {parse(name).repository for name in row.names} and not available(row):
             return f"it needs a program of this machine: install the package {row.package}"
     return ""

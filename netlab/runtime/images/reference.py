@@ -9,6 +9,17 @@ from netlab.runtime.images.model import InvalidImageName
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _DOMAIN = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]+)?"
 
+# Where the same images are had as well: caches of Docker Hub, and the earlier registries of the Kubernetes project.
+_MIRRORS = (
+    ("mirror.gcr.io/", "docker.io/"),
+    ("public.ecr.aws/docker/", "docker.io/"),
+    ("k8s.gcr.io/", "registry.k8s.io/"),
+    ("gcr.io/google_containers/", "registry.k8s.io/"),
+    ("gcr.io/google-containers/", "registry.k8s.io/"),
+    ("us.gcr.io/k8s-artifacts-prod/", "registry.k8s.io/"),
+    ("gcr.io/kubernetes-e2e-test-images/", "registry.k8s.io/e2e-test-images/"),
+)
+
 
 @cache
 def _grammar() -> re.Pattern[str]:
@@ -56,3 +67,11 @@ def parse(ref: str) -> Reference:
     digest = match["digest"] or ""
     tag = match["tag"] or ("" if digest else "latest")
     return Reference(f"{domain}/{rest}", tag, digest)
+
+
+def home(repository: str) -> str:
+    """Where a mirrored repository comes from; any other is its own home."""
+    for mirror, origin in _MIRRORS:
+        if repository.startswith(mirror):
+            return origin + repository.removeprefix(mirror)
+    return repository

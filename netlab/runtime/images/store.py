@@ -16,7 +16,7 @@ from typing import Any
 
 from netlab.runtime.images import catalog
 from netlab.runtime.images.model import BadImage, Image, ImageNotFound
-from netlab.runtime.images.reference import Reference, parse
+from netlab.runtime.images.reference import Reference, home, parse
 from netlab.sandbox.paths import images_dir
 
 METADATA = "image.json"
@@ -188,11 +188,11 @@ def image_store() -> DirectoryStore:
 
 
 def _means(image: Image, name: Reference, wanted: Reference) -> bool:
+    if image.any_tag:
+        return name.repository == home(wanted.repository)
     if name.repository != wanted.repository:
         return False
-    if wanted.digest:
-        return image.any_tag or wanted.digest == image.id
-    return image.any_tag or name.tag == wanted.tag
+    return wanted.digest == image.id if wanted.digest else name.tag == wanted.tag
 
 
 def _through_links(target: str) -> str:
