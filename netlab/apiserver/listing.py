@@ -40,7 +40,7 @@ class ListCache:
             self._keep(key, changed, items)
         metadata = {"resourceVersion": str(self._store.revision)}
         start = orjson.dumps({"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
-        return Response(200, start[:-1] + b',"items":[', more=(items, b"]}"))
+        return Response(200, start[:-1] + b',"items":[', more=(items, b"]}\n"))
 
     def _keep(self, key: tuple[str, str, str], changed: int, items: bytes) -> None:
         if len(items) > _LARGEST:

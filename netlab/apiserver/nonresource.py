@@ -73,7 +73,7 @@ def _discovery(api: Api, request: Request, path: str) -> Answer:
             if path == "/apis":
                 whole = documents.with_discovery(whole, api.remotes.heard())
             kind = f"application/json;g=apidiscovery.k8s.io;v={aggregated};as=APIGroupDiscoveryList"
-            return with_etag(request, orjson.dumps(whole), kind)
+            return with_etag(request, orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE), kind)
         if path == "/api":
             return json_response(discovery.api_versions(f"{api.config.advertise_address}:{api.config.advertise_port}"))
         return json_response(documents.with_groups(discovery.api_group_list(registry), api.remotes))

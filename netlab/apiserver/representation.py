@@ -9,7 +9,7 @@ import orjson
 from netlab.api import errors, meta, tables
 from netlab.api.resources import Resource
 from netlab.api.types import Obj
-from netlab.apiserver.storage import Stored, head, load_for, value_for, whole
+from netlab.apiserver.storage import Stored, head, load_for, value_for
 from netlab.apiserver.wire.message import Request, Response
 from netlab.apiserver.wire.negotiate import JSON, YAML, Accepted, accepted
 from netlab.store import Item, Listing
@@ -27,7 +27,7 @@ def one(request: Request, resource: Resource, stored: Stored, item: Item, code: 
     """The answer that shows one stored object."""
     how = accept(request)
     if not how.convert and not how.yaml:
-        return Response(code, whole(item, stored, resource))
+        return Response(code, b"%b%b\n" % (head(resource), value_for(item, stored, resource)))
     return show(request, resource, load_for(item, stored, resource), code)
 
 
@@ -44,7 +44,7 @@ def show(request: Request, resource: Resource, obj: Obj, code: int = 200, *, tab
 
 
 def render(value: Any, how: Accepted, code: int = 200) -> Response:
-    body = orjson.dumps(value)
+    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
     if not how.yaml:
         return Response(code, body)
     import yaml
@@ -80,7 +80,7 @@ def many(
 def list_response(resource: Resource, stored: Stored, listing: Listing, metadata: Obj) -> Response:
     """A list from stored values: nothing is decoded; built-in items carry no kind and apiVersion, as upstream's."""
     start = orjson.dumps({"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
-    return Response(200, start[:-1] + b',"items":[', more=(joined(resource, stored, listing.items), b"]}"))
+    return Response(200, start[:-1] + b',"items":[', more=(joined(resource, stored, listing.items), b"]}\n"))
 
 
 def joined(resource: Resource, stored: Stored, items: Sequence[Item]) -> bytes:

@@ -133,8 +133,10 @@ Answer = Response | Streaming | TakeOver
 
 
 def json_response(value: Any, code: int = 200) -> Response:
-    return Response(code, orjson.dumps(value))
+    """Ends its line as Go's json.Encoder does; only what is indented does not (serializer/json)."""
+    return Response(code, orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def error_response(error: StatusError) -> Response:
-    return Response(error.code, orjson.dumps(error.status), headers=dict(error.headers))
+    body = orjson.dumps(error.status, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(error.code, body, headers=dict(error.headers))

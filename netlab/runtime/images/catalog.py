@@ -204,7 +204,13 @@ ROWS = (
         package="busybox-static",
         path=REAL_PATH,
     ),
-    Row(("python",), "host", "this machine's Python, also called python", cmd=("python3",)),
+    Row(
+        ("python",),
+        "host",
+        "this machine's Python, also called python",
+        cmd=("python3",),
+        path=f"{PATH}:/root/.local/bin",
+    ),
     Row(
         ("redis",),
         "host",

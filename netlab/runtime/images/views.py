@@ -227,8 +227,10 @@ def _own_programs(root: Path) -> None:
         _write(root, f"opt/netlab/bin/{program}", _started(module), 0o755)
         (root / program).symlink_to(f"opt/netlab/bin/{program}")
     _agnhost_tools(root)
-    for name in ("python", "python3"):  # last on the PATH: for a machine that has none of that name
-        (root / "opt/netlab/bin" / name).symlink_to(interpreter())
+    links = root / "root/.local/bin"  # the image python: not in /opt, where people mount their scripts
+    links.mkdir(parents=True)
+    for name in ("python", "python3"):
+        (links / name).symlink_to(interpreter())
 
 
 def _started(module: str) -> str:
