@@ -176,6 +176,7 @@ async def make_node(server: Harness) -> None:
         ),
         ("GET", "attach?stdin=1&tty=true&container=c", "/attach/default/p/c?input=1&tty=1"),
         ("POST", "portforward?ports=80", "/portForward/default/p?port=80"),
+        ("GET", "portforward?ports=80,443&ports=8080", "/portForward/default/p?port=80%2C443%2C8080"),
         ("POST", "portforward", "/portForward/default/p"),
     ],
 )

@@ -270,6 +270,65 @@ async def test_port_forward_over_spdy(port: Port) -> None:
     await asyncio.sleep(0.05)
 
 
+async def test_port_forward_over_plain_websocket_channels(port: Port) -> None:
+    """Two ports in one parameter, the second refused without being spoken to; the end comes with the last one's."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read(5)).upper())
+        writer.close()
+
+    target = await asyncio.start_server(echo, "127.0.0.1", 0)
+    number = target.sockets[0].getsockname()[1]
+    key = base64.b64encode(bytes(16)).decode()
+    reader, writer = await port.open(
+        f"GET /portForward/default/p?port={number},1 HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: v4.channel.k8s.io"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    found = dict.fromkeys(range(4), b"")
+    spoken = False
+    while True:
+        first, size = await reader.readexactly(2)
+        if size == 126:
+            size = int.from_bytes(await reader.readexactly(2), "big")
+        data = await reader.readexactly(size)
+        if first & 0x0F == websocket.CLOSE:
+            break
+        found[data[0]] += data[1:]
+        if found[3][2:] and not spoken:
+            spoken = True
+            writer.write(masked(b"\x00shout", websocket.BINARY))
+    lead = number.to_bytes(2, "little")
+    assert (found[0], found[1], found[2]) == (lead + b"SHOUT", lead, b"\x01\x00")
+    assert b"error forwarding port 1 to pod" in found[3] and b"connection refused" in found[3]
+    writer.close()
+    await writer.wait_closed()
+    target.close()
+    await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("", 'query parameter "port" is required'),
+        ("?port=", 'query parameter "port" cannot be empty'),
+        ("?port=80,x", 'unable to parse "80,x" as a port'),
+        ("?port=0", 'port "0" must be > 0'),
+        ("?port=65536", 'unable to parse "65536" as a port'),
+    ],
+)
+async def test_ports_that_are_none(port: Port, query: str, why: str) -> None:
+    reader, writer = await port.open(
+        f"GET /portForward/default/p{query} HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Protocol: v4.channel.k8s.io"
+    )
+    said = await reader.readuntil(b"\r\n\r\n") + await reader.read(4096)
+    assert said.startswith(b"HTTP/1.1 400 ") and why.encode() in said
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_paths_of_the_kubelet(port: Port) -> None:
     assert await port.get("/healthz") == (200, b"ok")
     status, body = await port.get("/pods")

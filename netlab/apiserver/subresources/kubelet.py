@@ -4,6 +4,7 @@ The connection is handed on to the kubelet with its paths and parameters; whatev
 WebSocket, plain chunks) passes through as bytes.
 """
 
+import json
 from urllib.parse import parse_qsl, urlencode
 
 from netlab.api import errors, meta
@@ -49,10 +50,27 @@ async def attach(api: Api, request: Request, resource: Resource) -> Answer:
 async def portforward(api: Api, request: Request, resource: Resource) -> Answer:
     pod = _pod(api, request, resource)
     _scheduled(pod)
-    ports = [(key, value) for key, value in parse_qsl(request.raw_query) if key == "ports"]
-    options = [("port", value) for _, value in ports]
+    ports = _ports(request)
     path = f"/portForward/{meta.namespace(pod)}/{meta.name(pod)}"
-    return node_take_over(api, pod, f"{path}?{urlencode(options)}" if options else path)
+    return node_take_over(api, pod, f"{path}?{urlencode({'port': ','.join(ports)})}" if ports else path)
+
+
+def _ports(request: Request) -> list[str]:
+    """PodPortForwardOptions: the parameter may be repeated, and hold several (Convert_Slice_string_To_Slice_int32)."""
+    found = []
+    for key, value in parse_qsl(request.raw_query, keep_blank_values=True):
+        for port in value.split(",") if key == "ports" else ():
+            if not (port.isascii() and port.isdecimal()):
+                problem = "invalid syntax"
+            elif int(port[:6]) > 65535:
+                problem = "value out of range"
+            else:
+                found.append(str(int(port)))
+                continue
+            raise errors.bad_request(
+                f"cannot convert to []int32: strconv.ParseUint: parsing {json.dumps(port)}: {problem}"
+            )
+    return found
 
 
 def _stream(

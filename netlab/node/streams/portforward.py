@@ -123,6 +123,24 @@ async def _upload(read: Callable[[], Awaitable[bytes]], target: Wire) -> None:
         finish()
 
 
+def asked_ports(query: Sequence[tuple[str, str]]) -> list[int]:
+    """The ports of plain WebSocket channels; repeated, or several in one parameter (NewV4Options). RefusedError 400."""
+    values = [value for key, value in query if key == "port"]
+    if not values:
+        raise RefusedError(400, 'query parameter "port" is required')
+    found = []
+    for value in values:
+        if not value:
+            raise RefusedError(400, 'query parameter "port" cannot be empty')
+        for port in value.split(","):
+            if not (port.isascii() and port.isdecimal() and int(port[:6]) < 65536):
+                raise RefusedError(400, f'unable to parse "{value}" as a port')
+            if not int(port):
+                raise RefusedError(400, f'port "{value}" must be > 0')
+            found.append(int(port))
+    return found
+
+
 class ChannelForward:
     """Plain WebSocket: channels 2i (data) and 2i+1 (error) for the i-th port asked for, each led by the port number."""
 
@@ -143,10 +161,7 @@ class ChannelForward:
         for index, port in enumerate(self._ports):
             await self._send(2 * index, struct.pack("<H", port))
             await self._send(2 * index + 1, struct.pack("<H", port))
-        tasks = [
-            asyncio.get_running_loop().create_task(self._forward(index, port, inputs[index]))
-            for index, port in enumerate(self._ports)
-        ]
+        forwarding = asyncio.get_running_loop().create_task(self._forward_all(inputs))
         try:
             while (message := await self._socket.receive()) is not None:
                 channel, data = self._split(message[1])
@@ -156,9 +171,15 @@ class ChannelForward:
         except ConnectionError:
             pass
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            forwarding.cancel()
+            await asyncio.gather(forwarding, return_exceptions=True)
+
+    async def _forward_all(self, inputs: Sequence[Channel]) -> None:
+        """The WebSocket ends with the last of the connections."""
+        async with asyncio.TaskGroup() as group:
+            for index, port in enumerate(self._ports):
+                group.create_task(_quietly(self._forward(index, port, inputs[index])))
+        await _quietly(self._socket.close())
 
     def _split(self, message: bytes) -> tuple[int, bytes]:
         if not message:
@@ -173,21 +194,16 @@ class ChannelForward:
         return message[0], message[1:]
 
     async def _forward(self, index: int, port: int, received: Channel) -> None:
-        first = await received.read()
-        if not first:
-            return
         try:
             target = await self._dial(port)
         except OSError as problem:
             await self._send(2 * index + 1, str(problem).encode())
             return
-        await target.write(first)
 
         async def write(data: bytes) -> None:
             await self._send(2 * index, data)
 
         await _both_ways(received.read, write, target)
-        await self._socket.close()
 
 
 async def serve(request: Request, wire: Wire, dial: Dial, write: Callable[[bytes], None]) -> None:
@@ -197,12 +213,12 @@ async def serve(request: Request, wire: Wire, dial: Dial, write: Callable[[bytes
         if protocol is None:
             asked = request.headers.get("sec-websocket-protocol", "")
             raise RefusedError(403, f"unable to negotiate a WebSocket protocol: client asked for {asked}")
+        ports = [] if protocol == TUNNEL_PROTOCOL else asked_ports(request.query)
         write(websocket.handshake(request, protocol))
         socket = websocket.WebSocket(wire)
         if protocol == TUNNEL_PROTOCOL:
             await SpdyForward(SpdySession(websocket.WebSocketWire(socket, wire)), dial).run()
         else:
-            ports = [int(value) for key, value in request.query if key in ("port", "ports") and value.isdigit()]
             await ChannelForward(socket, ports, dial, "base64" in protocol).run()
         return
     if not request.wants("spdy/3.1"):
