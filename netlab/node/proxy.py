@@ -80,8 +80,7 @@ class _Turns:
 
     A large Service that changes for seconds on end (a thousand pods becoming ready) would have each of them write as
     fast as it can, and nobody else would get to do anything. A few write at a time, so that the time a write takes says
-    what it costs, and the more all of them together cost, the longer each waits for more, up to upstream's own second
-    twice: half as many writes of 20 nodes leave the pods that are starting a whole processor second in ten.
+    what it costs, and the more all of them together cost, the longer each waits for more: up to two seconds.
     Long rests end for all at the same moments: proxies that see the same change compute it once (see `service_rules`).
     """
 

@@ -67,16 +67,19 @@ def address(number: int) -> str:
 
 
 def service(number: int) -> dict[str, Any]:
-    ports = [{"name": "p", "port": 80, "protocol": "TCP"}, {"name": "u", "port": 80, "protocol": "UDP"}][
-        : 1 + (number == 1)
-    ]
-    meta = {"namespace": "default", "name": f"svc{number}"}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": meta,
-        "spec": {"clusterIP": address(number), "ports": ports},
+        "metadata": {"namespace": "default", "name": f"svc{number}"},
+        "spec": {"clusterIP": address(number), "ports": ports(number, 80)},
     }
+
+
+def ports(number: int, port: int) -> list[dict[str, Any]]:
+    """The first Service has UDP too."""
+    return [{"name": "p", "port": port, "protocol": "TCP"}, {"name": "u", "port": port, "protocol": "UDP"}][
+        : 1 + (number == 1)
+    ]
 
 
 def slice_of(number: int, pod: str, endpoints: int = 1) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def slice_of(number: int, pod: str, endpoints: int = 1) -> dict[str, Any]:
         "kind": "EndpointSlice",
         "metadata": {"namespace": "default", "name": f"svc{number}-1", "labels": labels},
         "addressType": "IPv4",
-        "ports": [{"name": "p", "port": 8080, "protocol": "TCP"}, {"name": "u", "port": 8080, "protocol": "UDP"}],
+        "ports": ports(number, 8080),
         "endpoints": [
             {"addresses": [found], "conditions": {"ready": True}, "nodeName": "here"}
             for found in (PODS[pod], *(f"10.244.{number >> 8}.{20 + more}" for more in range(endpoints - 1)))
