@@ -139,10 +139,35 @@ class Measured:
             "[STABLE] This metric records the results of all healthcheck.",
             ("name", "status", "type"),
         )
+        kind = ("operation", "type")
+        self.store_duration = Histogram(
+            "etcd_request_duration_seconds",
+            "[ALPHA] Etcd request latency in seconds for each operation and object type.",
+            _DURATION,
+            kind,
+        )
+        self.store_total = Counter(
+            "etcd_requests", "[ALPHA] Etcd request counts for each operation and object type.", kind
+        )
+        self.store_errors = Counter(
+            "etcd_request_errors", "[ALPHA] Etcd failed request counts for each operation and object type.", kind
+        )
+        self._stored: dict[tuple[str, str], Series] = {}
         self._now = {True: 0, False: 0}
         self._peak = {True: 0, False: 0}
         self._before = {True: 0, False: 0}
         self._turn = 0.0
+
+    def stored(self, operation: str, collection: str, began: float, *, failed: bool = False) -> None:
+        """The store has answered; `began` by time.perf_counter(). What is read comes from memory and is not counted."""
+        key = (operation, collection)
+        series = self._stored.get(key)
+        if series is None:
+            series = self._stored[key] = self.store_duration.of(*key)
+        series.observe(time.perf_counter() - began)
+        self.store_total.add(*key)
+        if failed:
+            self.store_errors.add(*key)
 
     def kind(self, request: Request) -> Kind:
         """The series of a request's kind."""

@@ -1,5 +1,6 @@
 """The one way from an operation to the store: write, wait until it is durable, tell store errors as a Status."""
 
+import time
 from asyncio import Future
 
 from netlab.api import errors, meta
@@ -18,12 +19,16 @@ async def write_new(api: Api, stored: Stored, resource: Resource, obj: Obj) -> I
     key = stored.key(meta.namespace(obj), meta.name(obj))
     if stored.resource.custom:
         await _versions(api, stored, obj)
+    began, failed = time.perf_counter(), True
     try:
         item = await api.store.create(key, encoder(obj, custom=stored.resource.custom))
+        failed = False
     except Exists:
         raise errors.already_exists(resource, meta.name(obj)) from None
     except StoreError as error:
         raise unwritten(error) from None
+    finally:
+        api.measured.stored("create", stored.collection, began, failed=failed)
     note_attributes(item, stored, stored.resource, obj)
     return item
 
@@ -33,7 +38,7 @@ async def write_changed(api: Api, stored: Stored, resource: Resource, obj: Obj, 
     if stored.resource.custom:
         await _versions(api, stored, obj)
     key, encode = stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj, custom=stored.resource.custom)
-    return await _settled(api.store.update(key, encode, expected), stored, obj)
+    return await _settled(api, "update", api.store.update(key, encode, expected), stored, obj)
 
 
 async def write_gone(api: Api, stored: Stored, resource: Resource, obj: Obj, expected: int) -> Item:
@@ -41,7 +46,7 @@ async def write_gone(api: Api, stored: Stored, resource: Resource, obj: Obj, exp
     if stored.resource.custom:
         await _versions(api, stored, obj)
     key, encode = stored.key(meta.namespace(obj), meta.name(obj)), encoder(obj, custom=stored.resource.custom)
-    return await _settled(api.store.delete(key, encode, expected), stored, obj)
+    return await _settled(api, "delete", api.store.delete(key, encode, expected), stored, obj)
 
 
 async def _versions(api: Api, stored: Stored, obj: Obj) -> None:
@@ -50,11 +55,15 @@ async def _versions(api: Api, stored: Stored, obj: Obj) -> None:
         await prepare(api, stored.resource, obj)
 
 
-async def _settled(future: "Future[Item]", stored: Stored, obj: Obj) -> Item:
+async def _settled(api: Api, operation: str, future: "Future[Item]", stored: Stored, obj: Obj) -> Item:
+    began, failed = time.perf_counter(), True
     try:
         item = await future
+        failed = False
     except StoreError as error:
         raise unwritten(error) from None
+    finally:
+        api.measured.stored(operation, stored.collection, began, failed=failed)
     note_attributes(item, stored, stored.resource, obj)
     return item
 

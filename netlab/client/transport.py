@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -130,6 +131,12 @@ class _Stream:
         return b"".join([chunk async for chunk in self.chunks()])
 
 
+class Told(Protocol):
+    """Who hears of a transport's requests."""
+
+    def note(self, method: str, code: str, seconds: float, sent: int, received: int) -> None: ...
+
+
 class HttpTransport:
     """A keep-alive pool of connections to one API server. Watches do not count against `limit`."""
 
@@ -163,6 +170,8 @@ class HttpTransport:
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._closed = False
+        self.host = url.netloc
+        self.told: Told | None = None
 
     def _request(
         self,
@@ -187,14 +196,20 @@ class HttpTransport:
     ) -> Response:
         """See Transport."""
         limit = self._request_timeout if timeout is None else timeout
+        began, code, received = time.perf_counter(), "<error>", 0
         try:
             data = self._request(method, path, params, headers, body)
             async with asyncio.timeout(limit), self._slots:
-                return await self._exchange(method, data)
+                found = await self._exchange(method, data)
+                code, received = str(found.status), len(found.body)
+                return found
         except TimeoutError as error:
             raise TransportError(f"{method} {self.base_url}{path}: no answer within {limit} s") from error
         except (OSError, ValueError) as error:
             raise TransportError(f"{method} {self.base_url}{path}: {error}") from error
+        finally:
+            if self.told is not None:
+                self.told.note(method, code, time.perf_counter() - began, len(body or b""), received)
 
     async def _exchange(self, method: str, data: bytes) -> Response:
         while (kept := self._kept()) is not None:

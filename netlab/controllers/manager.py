@@ -12,6 +12,7 @@ from netlab.api.measuring import Gauge
 from netlab.client.client import Client
 from netlab.client.leaderelection import run_as_leader
 from netlab.client.measured import leading, queues
+from netlab.client.requested import counted
 from netlab.controllers.context import Context
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ async def _door(context: Context, leads: Gauge) -> None:
 
     checks: dict[str, Callable[[], bool]] = {"leaderElection": lambda: True}
     checks |= {name: lambda: True for name in context.config.controllers or CONTROLLERS}
-    pages = {"/metrics": lambda: [leads, *queues(context.queues), *context.measured.all()]}
+    asked = counted(context.client.transport)
+    pages = {"/metrics": lambda: [leads, *queues(context.queues), *context.measured.all(), *asked]}
     await Door(context.client, NAME, checks, pages).serve(context.config.secure_port)
 
 

@@ -29,6 +29,7 @@ from netlab.client.kinds import (
 )
 from netlab.client.leaderelection import run_as_leader
 from netlab.client.measured import leading
+from netlab.client.requested import counted
 from netlab.client.workqueue import OUTAGE_MOST
 from netlab.scheduler.cache import Cache
 from netlab.scheduler.cycle import Failure, Placement, schedule
@@ -396,8 +397,9 @@ async def _door(scheduler: Scheduler, leads: Gauge) -> None:
         "leaderElection": lambda: True,
         "sched-handler-sync": lambda: all(one.synced for one in informers),
     }
+    asked = counted(scheduler.client.transport)
     pages: dict[str, Callable[[], Iterable[Measure]]] = {
-        "/metrics": lambda: [leads, *scheduler.measured.all(scheduler.queue.lengths())],
+        "/metrics": lambda: [leads, *asked, *scheduler.measured.all(scheduler.queue.lengths())],
         "/metrics/resources": lambda: resources(scheduler.pods.store.values()),
     }
     await Door(scheduler.client, NAME, checks, pages).serve(scheduler.config.secure_port)

@@ -134,3 +134,20 @@ async def test_health_checks_are_told(server: Harness) -> None:
     assert value(families, "kubernetes_healthcheck", name="ping", type="readyz") == 1
     assert value(families, "kubernetes_healthchecks_total", name="ping", status="success", type="readyz") == 1
     assert value(families, "kubernetes_healthcheck", name="etcd", type="readyz") == 0
+
+
+async def test_what_the_store_was_asked_to_write(server: Harness) -> None:
+    before = await scrape(server)
+    await server.ok("POST", CMS, {"metadata": {"name": "counted"}})
+    assert (await server.refused("POST", CMS, {"metadata": {"name": "counted"}}))[0] == 409
+    await server.ok("DELETE", f"{CMS}/counted")
+    after = await scrape(server)
+    rows = [
+        ("etcd_requests_total", "create", 2),
+        ("etcd_requests_total", "delete", 1),
+        ("etcd_request_errors_total", "create", 1),
+        ("etcd_request_duration_seconds_count", "create", 2),
+    ]
+    for name, operation, wanted in rows:
+        was, now = (value(one, name, operation=operation, type="configmaps") for one in (before, after))
+        assert now - was == wanted, name

@@ -10,8 +10,10 @@ import pytest
 from aiohttp import web
 
 from netlab.api.errors import StatusError
+from netlab.api.measuring import exposition
 from netlab.client.client import Client
 from netlab.client.kinds import PODS
+from netlab.client.requested import counted
 from netlab.client.transport import HttpTransport, TransportError
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -198,3 +200,27 @@ async def test_a_silent_watch_ends_when_asked_to(serve: Serve) -> None:
         async for _ in client.watch(PODS):
             pass
     await client.close()
+
+
+async def test_requests_are_counted(serve: Serve, client_of: Callable[..., Client]) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"kind": "PodList", "items": []}, status=200 if "pods" in request.path else 404)
+
+    url = await serve(answer)
+    client = client_of(url)
+    measures = counted(client.transport)
+    assert counted(client.transport)[1:] == measures[1:], "asked twice, counted once"
+    await client.list(PODS)
+    with pytest.raises(StatusError):
+        await client.get(("v1", "nodes"), "n")
+    text = exposition(measures).decode()
+    host = url.removeprefix("http://")
+    for code in (200, 404):
+        assert f'rest_client_requests_total{{code="{code}",host="{host}",method="GET"}} 1.0' in text
+    assert f'rest_client_request_duration_seconds_count{{host="{host}",verb="GET"}} 2.0' in text
+    await client.close()
+    silent = client_of("http://127.0.0.1:1")
+    lost = counted(silent.transport)
+    with pytest.raises(TransportError):
+        await silent.list(PODS)
+    assert 'code="<error>"' in exposition(lost).decode()

@@ -17,6 +17,7 @@ from pathlib import Path
 from netlab.api.errors import StatusError, bad_request, status
 from netlab.api.measuring import TEXT, exposition
 from netlab.client.gate import User, certified
+from netlab.client.requested import counted
 from netlab.node.kubelet import measured, stats
 from netlab.node.kubelet.clock import parse
 from netlab.node.kubelet.delegated import Delegated
@@ -180,7 +181,8 @@ async def _metrics(server: KubeletServer, call: _Call) -> bool:
     elif call.parts[:1] == ["probes"]:
         body = exposition(measured.probes(workers))
     else:
-        body = exposition(measured.own(server.context.name, workers))
+        asked = counted(server.context.client.transport)
+        body = exposition([*measured.own(server.context.name, workers), *asked])
     respond(call.writer, 200, body, TEXT)
     return True
 
