@@ -23,11 +23,16 @@ _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.option("--as-group", "groups", metavar="GROUP", multiple=True, help="A group of that user; may be repeated.")
 @click.pass_context
 def kubeconfig_command(ctx: click.Context, only_path: bool, user: str | None, groups: tuple[str, ...]) -> None:
-    """The administrator's kubeconfig of a lab, or one for another user."""
+    """The administrator's kubeconfig of a lab, or one for another user.
+
+    Any name will do with --as: a cluster has no list of users, and its RoleBindings say what each may do.
+    """
     paths = this_lab(ctx)
     if user is not None or groups:
         if user is None or only_path:
             raise click.UsageError("--as-group needs --as, and --path goes with neither", ctx)
+        if not 0 < len(user) <= 64:
+            raise click.UsageError("--as: a user's name has 1 to 64 characters", ctx)
         from netlab.lab.credentials import kubeconfig_for
 
         click.echo(kubeconfig_for(paths, record_of(paths).api_url, user, groups), nl=False)
@@ -95,7 +100,10 @@ def exec_command(ctx: click.Context, where: str, command: tuple[str, ...]) -> No
 @click.argument("where")
 @click.pass_context
 def shell_command(ctx: click.Context, where: str) -> None:
-    """A shell on a node, host or router, or in a pod ([NAMESPACE/]NAME[:CONTAINER])."""
+    """A shell on a node, host or router, or in a pod ([NAMESPACE/]NAME[:CONTAINER]).
+
+    A machine goes before a pod of the same name; pod/NAME says which.
+    """
     ctx.exit(inside.shell(this_lab(ctx), where))
 
 

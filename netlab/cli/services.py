@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from netlab.api.types import Obj
 from netlab.cli.common import output_option, print_json, print_table, this_lab
@@ -46,6 +47,8 @@ def proxy_mode_command(
     from netlab.lab.bus import ask
     from netlab.lab.record import LabError
 
+    if mode != "ipvs" and (strict_arp or ctx.get_parameter_source("scheduler") is ParameterSource.COMMANDLINE):
+        raise click.UsageError("--scheduler and --strict-arp are IPVS': klab proxy-mode ipvs --scheduler lc", ctx)
     paths = this_lab(ctx)
     request = {"op": "proxy_mode", "mode": mode, "nodes": nodes, "scheduler": scheduler, "strict_arp": strict_arp}
     found = next(ask(paths.control_socket, request, 90.0))

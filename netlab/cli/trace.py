@@ -102,6 +102,8 @@ def trace_command(
 
     if not target and not url:
         raise click.UsageError("to where? klab trace SRC DST[:PORT], or klab trace SRC --http URL", ctx)
+    if target and "://" in target:
+        raise click.UsageError(f"a URL is --http {target}: klab trace {source} --http {target}", ctx)
     wait = (30.0 if timeout is None else timeout) if live else 0.0
     answer = 2.0 if timeout is None else timeout
     asked = Asked(source, target or "", proto or "", mode or "both", size, not fragment, ipv6, wait, url or "", answer)

@@ -191,7 +191,7 @@ def _live(paths: LabPaths, mode: Mode, node: Node) -> Material:
     try:
         if mode == "nftables":
             ip = "ip6" if node.family == "IPv6" else "ip"
-            listing = looking.text(paths, ["nft", "list", "table", ip, nftables.TABLE], node.name)
+            listing = _table(paths, ip, node.name)
             return Material(mode, True, World(frozenset(node.addresses)), nft=nftables.parse(listing, ip))  # type: ignore[arg-type]
         program = "ip6tables-save" if node.family == "IPv6" else "iptables-save"
         saved = {
@@ -218,6 +218,18 @@ def _with_counts(paths: LabPaths, mode: Mode, node: Node, seconds: float) -> Mat
     after = _live(paths, mode, node)
     tables = {name: since(before.tables.get(name, ()), rules) for name, rules in after.tables.items()}
     return replace(after, tables=tables, servers=servers_since(before.servers, after.servers))
+
+
+def _table(paths: LabPaths, ip: str, node: str) -> str:
+    try:
+        return looking.text(paths, ["nft", "list", "table", ip, nftables.TABLE], node)
+    except LabError as problem:
+        if "No such file" not in str(problem):
+            raise
+        raise LabError(
+            f"node '{node}' has no table {nftables.TABLE} yet: its proxy has not written its rules; "
+            "'klab proxy-mode' says how far it is"
+        ) from None
 
 
 def _only_ours(text: str) -> str:

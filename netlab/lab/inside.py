@@ -67,9 +67,10 @@ def _pods(processes: list[Obj]) -> dict[str, tuple[str, SandboxConfig]]:
 def _pod(paths: LabPaths, processes: list[Obj], name: str) -> tuple[str, SandboxConfig]:
     """The running pod `[NAMESPACE/]NAME`."""
     pods = _pods(processes)
+    name = name.removeprefix("pod/")
     wanted = name if "/" in name else f"default/{name}"
     if wanted not in pods:
-        close = get_close_matches(wanted, pods, 1)
+        close = get_close_matches(name, machines(load(paths.topology)), 1) or get_close_matches(wanted, pods, 1)
         hint = f"; did you mean '{close[0]}'?" if close else "; 'klab kubectl get pods -A' lists the pods"
         raise LabError(f"no machine or running pod '{name}' in lab '{paths.name}'{hint}", 2)
     return pods[wanted]

@@ -64,7 +64,7 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     """Start a lab and return when its cluster is of use.
 
     Raises TopologyError, LabError and SandboxError. Whatever ends the start early, Ctrl-C included, ends the lab too:
-    nothing is left running.
+    nothing is left running, and no trace of a new lab that did not come to life.
     """
     began = time.monotonic()
     upstream_timing, timeout = _pace(options)
@@ -74,6 +74,7 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     _check_kernel(topology, paths.state)
     for check in missing_programs():
         raise LabError(f"{check.name} is {check.found}, and no lab can do without ({check.needed_for}): {check.remedy}")
+    new = not paths.state.exists()
     try:
         paths.create()
     except OSError as error:
@@ -86,6 +87,8 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
         except BaseException:
             if launched is not None:
                 destroy(paths)
+            elif new:
+                down(paths.name, purge=True)
             raise
     return Started(paths, record, topology, final["phases"], launched.pid)
 

@@ -76,7 +76,13 @@ def lines(paths: LabPaths, argv: Sequence[str], netns: str | None = None) -> Ite
     _, status = os.waitpid(pid, 0)
     if status and not rest:
         code = os.waitstatus_to_exitcode(status)
-        raise LabError(f"{' '.join(argv)}: {words.splitlines()[-1] if words else f'exit status {code}'}")
+        raise LabError(f"{' '.join(argv)}: {_last(words) or f'exit status {code}'}")
+
+
+def _last(words: str) -> str:
+    """What a program says in the end; nft says it first, and then points at it."""
+    said = words.splitlines()
+    return next((line for line in said if line.startswith("Error: ")), said[-1] if said else "").removeprefix("Error: ")
 
 
 def _until_end(stream: IO[str]) -> Iterator[str]:

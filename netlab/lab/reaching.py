@@ -63,6 +63,10 @@ def choose(paths: LabPaths, asking: Asking) -> tuple[list[Source], list[Target],
         )
     except plan.Unknown as unknown:
         close = get_close_matches(unknown.name, unknown.known, 1)
+        if asking.proto == "icmp" and unknown.name.startswith(("svc/", "dns/")):
+            raise LabError(
+                f"{unknown.name} is no pod or machine: what is behind it is asked by --proto tcp", 2
+            ) from None
         hint = f"; did you mean '{close[0]}'?" if close else "; 'klab kubectl get pods -A' lists the pods"
         raise LabError(f"{unknown} in lab '{paths.name}'{hint}", 2) from None
     return sources, targets, plan.work(sources, targets, asking.sample, asking.seed)

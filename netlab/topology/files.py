@@ -30,7 +30,11 @@ def available() -> dict[str, Path]:
 
 
 def find(name: str) -> Path:
-    """The file for a name or path; TopologyError lists what there is."""
+    """The file for all that `load` takes; TopologyError lists what there is."""
+    return _split(name)[0]
+
+
+def _file(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
@@ -43,6 +47,8 @@ def find(name: str) -> Path:
     if path.is_dir():
         raise TopologyError(f"{name} is a directory, expected a topology file", file=name)
     known = available()
+    if (found := known.get(path.stem)) is not None and found.name == name:
+        return found
     if path.suffix in _SUFFIXES or path.parent != Path():
         raise TopologyError("no such file", file=name)
     raise TopologyError(f"no topology {name!r}", suggestion=did_you_mean(name, known))
@@ -77,9 +83,9 @@ def _split(path_or_name: str | Path) -> tuple[Path, str]:
         return Path(text), ""
     head, colon, selector = text.partition(".py:")
     if colon:
-        return find(f"{head}.py"), selector
+        return _file(f"{head}.py"), selector
     head, comma, rest = text.partition(",")
-    return find(head), f"{Path(head).stem},{rest}" if comma else ""
+    return _file(head), f"{Path(head).stem},{rest}" if comma else ""
 
 
 def _text(path: Path) -> str:

@@ -41,17 +41,17 @@ def read(path: Path, selector: str = "") -> Draft:
     place = Place(str(path))
     topos = _run(path, place)
     words = [word for word in selector.split(",") if word]
-    name = words.pop(0) if words and "=" not in words[0] and words[0] in topos else ""
+    name = words.pop(0) if words and words[0].isidentifier() else ""
+    if name and name not in topos:
+        raise place.error(f"no topology {name!r} in it", did_you_mean(name, topos))
     if not name:
         if len(topos) == 1:
             name = next(iter(topos))
         elif path.stem in topos:
             name = path.stem
         else:
-            wanted = f"no topology {words[0]!r} in it" if words else "it has several topologies"
-            raise place.error(f"{wanted}: {', '.join(topos)}", f"choose one as in {path.name}:{next(iter(topos))}")
-    elif name not in topos:
-        raise place.error(f"no topology {name!r} in it", did_you_mean(name, topos))
+            which = f"it has several topologies: {', '.join(topos)}"
+            raise place.error(which, f"choose one as in {path.name}:{next(iter(topos))}")
     args, kwargs = _arguments(words)
     try:
         topo = topos[name](*args, **kwargs)

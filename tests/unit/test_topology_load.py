@@ -162,6 +162,11 @@ def test_a_thousand_nodes_load_fast_enough_to_be_tried_and_have_unique_addresses
 def test_a_name_is_looked_for_here_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert topology.find("course").name == "course.yaml"
+    for said in ("fattree", "fattree,k=2", "fattree.py", "fattree.py:fattree,k=2"):
+        assert topology.find(said).name == "fattree.py"
+    assert len(topology.load("fattree.py:fattree,k=2").nodes) == 2
+    with pytest.raises(topology.TopologyError, match=r"no topology 'fatree' in it.*did you mean 'fattree'"):
+        topology.load("fattree.py:fatree,k=2")
     Path("course.yaml").write_text("nodes: {only: {role: control-plane}}\n")
     assert [node.name for node in topology.load("course").nodes] == ["only"]
 
