@@ -151,6 +151,17 @@ def test_v2_protobuf_carries_every_definition_and_path() -> None:
     assert top[1] == [b"2.0"]
     assert _names(top[9][0], 1) == list(document["definitions"])
     assert _names(top[8][0], 2) == list(document["paths"])
+    assert _names(top[10][0], 1) == list(document["parameters"])
+
+
+def test_v2_says_what_lists_take() -> None:
+    document = orjson.loads(documents().v2_json)
+    listing = document["paths"]["/api/v1/namespaces/{namespace}/pods"]["get"]["parameters"]
+    assert {"$ref": "#/parameters/watch"} in listing
+    assert {one["$ref"].rpartition("/")[2] for one in listing} == set(document["parameters"])
+    texts = {name: one["description"] for name, one in document["parameters"].items()}
+    assert texts["watch"].startswith("Watch for changes to the described resources")
+    assert "list of returned objects by their fields" in texts["fieldSelector"]
 
 
 def _names(message: bytes, number: int) -> list[str]:

@@ -96,6 +96,7 @@ class OpenApi:
             "info": {"title": "Kubernetes", "version": self._version},
             "paths": paths.v2_paths(self._registry.resources),
             "definitions": definitions.v2_definitions(roots, self._extra),
+            "parameters": paths.v2_parameters(),
         }
 
     @cached_property

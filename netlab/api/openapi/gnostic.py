@@ -76,6 +76,7 @@ def _schema(node: Obj) -> bytes:
 
 
 def _parameter(node: Obj) -> bytes:
+    """A Parameter."""
     query = b"".join(
         (
             _flag(1, node.get("required")),
@@ -85,12 +86,17 @@ def _parameter(node: Obj) -> bytes:
             _text(6, node.get("type")),
         )
     )
-    return field(1, field(2, field(3, query)))  # ParametersItem.parameter.non_body_parameter.query_parameter_sub_schema
+    return field(2, field(3, query))  # non_body_parameter.query_parameter_sub_schema
+
+
+def _parameters_item(node: Obj) -> bytes:
+    """A Parameter, or a JsonReference to one."""
+    return field(2, _text(1, node["$ref"])) if "$ref" in node else field(1, _parameter(node))
 
 
 def _operation(node: Obj) -> bytes:
     out = [_text(3, node.get("description")), _text(5, node.get("operationId"))]
-    out += [field(8, _parameter(one)) for one in node.get("parameters") or ()]
+    out += [field(8, _parameters_item(one)) for one in node.get("parameters") or ()]
     out.append(_extensions(13, node))
     return b"".join(out)
 
@@ -111,5 +117,6 @@ def encode_document(document: Obj) -> bytes:
             field(2, _text(1, info["title"]) + _text(2, info["version"])),
             field(8, _named(2, ((path, _path_item(item)) for path, item in document["paths"].items()))),
             field(9, _named(1, ((name, _schema(one)) for name, one in document["definitions"].items()))),
+            field(10, _named(1, ((name, _parameter(one)) for name, one in document["parameters"].items()))),
         )
     )

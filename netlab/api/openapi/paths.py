@@ -31,14 +31,24 @@ _QUERY: dict[str, tuple[str, str]] = {
     "orphanDependents": ("boolean", "Deprecated: use propagationPolicy."),
     "allowWatchBookmarks": ("boolean", "Send events of type BOOKMARK."),
     "continue": ("string", "Where to go on with a list, as the last part said."),
-    "fieldSelector": ("string", "Restrict the list by fields."),
-    "labelSelector": ("string", "Restrict the list by labels."),
+    "fieldSelector": (
+        "string",
+        "A selector to restrict the list of returned objects by their fields. Defaults to everything.",
+    ),
+    "labelSelector": (
+        "string",
+        "A selector to restrict the list of returned objects by their labels. Defaults to everything.",
+    ),
     "limit": ("integer", "The most objects to return in one part."),
     "resourceVersion": ("string", "What the list or watch starts from."),
     "resourceVersionMatch": ("string", "How resourceVersion is applied: Exact or NotOlderThan."),
     "sendInitialEvents": ("boolean", "Watch: begin with the existing objects."),
     "timeoutSeconds": ("integer", "How long the call may last."),
-    "watch": ("boolean", "Watch for changes instead of listing."),
+    "watch": (
+        "boolean",
+        "Watch for changes to the described resources and return them as a stream of add, update, and remove "
+        "notifications. Specify resourceVersion.",
+    ),
 }
 _LIST = (
     "allowWatchBookmarks",
@@ -182,7 +192,8 @@ def v3_paths(resources: Iterable[Resource]) -> dict[str, Obj]:
 
 
 def v2_paths(resources: Iterable[Resource]) -> dict[str, Obj]:
-    """`paths` of a v2 document: of each kind the object's operations, with PATCH's parameters; the rest is in v3."""
+    """`paths` of a v2 document: of each kind the object's operations, with PATCH's parameters and those of lists (which
+    `v2_parameters` says once for all); the rest is in v3."""
     found: dict[str, Obj] = {}
     for resource in resources:
         for path, item in _main_items(resource).items():
@@ -199,8 +210,16 @@ def _v2_operation(operation: Obj) -> Obj:
         "x-kubernetes-group-version-kind": operation["x-kubernetes-group-version-kind"],
     }
     if operation["x-kubernetes-action"] == "patch":
-        reduced["parameters"] = [
-            {"name": one["name"], "in": "query", "type": one["schema"]["type"], "description": one["description"]}
-            for one in operation["parameters"]
-        ]
+        reduced["parameters"] = [_v2_parameter(one) for one in operation["parameters"]]
+    elif operation["x-kubernetes-action"] == "list":
+        reduced["parameters"] = [{"$ref": f"#/parameters/{one['name']}"} for one in operation["parameters"]]
     return reduced
+
+
+def v2_parameters() -> dict[str, Obj]:
+    """`parameters` of a v2 document: what every list takes."""
+    return {one["name"]: _v2_parameter(one) for one in _query(_LIST)}
+
+
+def _v2_parameter(one: Obj) -> Obj:
+    return {"name": one["name"], "in": "query", "type": one["schema"]["type"], "description": one["description"]}
