@@ -21,6 +21,8 @@ from pathlib import Path
 from netlab.kernel import netlink as nl
 from netlab.kernel.errors import KernelError
 from netlab.kernel.netns import NetNs
+from netlab.kernel.nftables.batch import transact
+from netlab.kernel.nftables.wire import BE32, BE32_SIGNED, BE64, be32, expression, value
 from netlab.kernel.nlsocket import NETLINK_NETFILTER, SOL_NETLINK, NetlinkSocket
 
 TABLE = "klab-trace"
@@ -29,15 +31,11 @@ FIRST = -450
 """Before raw (-300), conntrack defragmentation (-400) and everything that a cluster writes."""
 
 _NFTABLES, _ULOG = 10 << 8, 4 << 8
-_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _TRACE = (_NFTABLES | n for n in (0, 2, 3, 6, 17))
+_NEWTABLE, _NEWCHAIN, _NEWRULE, _TRACE = (_NFTABLES | n for n in (0, 3, 6, 17))
 _TABLE_F_OWNER = 2
 _GROUP_NFTRACE = 9
 _ADD_MEMBERSHIP = 1
 _INET = 1
-_BE32 = struct.Struct("!I")
-_BE32_SIGNED = struct.Struct("!i")
-_BE64 = struct.Struct("!Q")
 _META_NFTRACE, _META_L4PROTO = 12, 16
 _TRACE_TYPES = {1: "policy", 2: "return", 3: "rule"}
 _VERDICTS = {
@@ -101,9 +99,9 @@ class Tracer:
     def arm(self, marks: Sequence[Mark], *, legacy: Iterable[int] = (socket.AF_INET,)) -> None:
         """Follow packets with any of these marks, from now on. `legacy`: address families whose legacy tables may have
         rules. KernelError where this kernel has no nftables, or someone else reads log group 0."""
-        requests = [_message(_NEWTABLE, nl.NLM_F_CREATE, nl.text(1, TABLE), nl.attr(2, _BE32.pack(_TABLE_F_OWNER)))]
+        requests = [_message(_NEWTABLE, nl.NLM_F_CREATE, nl.text(1, TABLE), be32(2, _TABLE_F_OWNER))]
         for number, name in ((0, "prerouting"), (3, "output")):
-            hook = nl.nested(4, nl.attr(1, _BE32.pack(number)), nl.attr(2, _BE32_SIGNED.pack(FIRST)), flag=True)
+            hook = nl.nested(4, be32(1, number), nl.attr(2, BE32_SIGNED.pack(FIRST)), flag=True)
             head = (nl.text(1, TABLE), nl.text(3, name), hook, nl.text(7, "filter"))
             requests.append(_message(_NEWCHAIN, nl.NLM_F_CREATE, *head))
             for mark in marks:
@@ -114,30 +112,8 @@ class Tracer:
             self._log_to_us(family)
 
     def _transaction(self, requests: Sequence[bytes], what: str) -> None:
-        body = struct.pack("!BBH", 0, 0, 10)
-        begin, end = nl.message(_BATCH_BEGIN, 0, body), nl.message(_BATCH_END, 0, body)
-        self._tables.sock.setblocking(True)
-        for refusal in self._send_batch([begin, *requests, end]):
-            raise KernelError(refusal, what)
-
-    def _send_batch(self, requests: Sequence[bytes]) -> list[int]:
-        """nf_tables acknowledges the messages between begin and end only: the last of those is asked."""
-        data = bytearray()
-        for number, request in enumerate(requests):
-            one = bytearray(request)
-            nl.U32.pack_into(one, 8, number + 1)
-            if number == len(requests) - 2:
-                nl.U16.pack_into(one, 6, nl.U16.unpack_from(one, 6)[0] | nl.NLM_F_ACK)
-            data += one
-        self._tables.sock.send(data)
-        failed: list[int] = []
-        while True:
-            for reply in nl.messages(self._tables.sock.recv(65536)):
-                if reply.type == nl.NLMSG_ERROR:
-                    code, _ = nl.error(reply)
-                    failed += [code] if code else []
-                    if code or reply.seq == len(requests) - 1:
-                        return failed
+        for refusal in transact(self._tables, requests):
+            raise KernelError(refusal.errno or 0, what, refusal.detail)
 
     def _log_to_us(self, family: int) -> None:
         """Legacy tables' traces to our socket: the namespace's logger of the family, and group 0 of it."""
@@ -147,7 +123,7 @@ class Tracer:
         for attribute in (
             nl.attr(1, bytes((_CMD_BIND,))),
             nl.attr(2, struct.pack("!IBx", 128, 2)),
-            nl.attr(5, _BE32.pack(1)),
+            be32(5, 1),
         ):
             self._events.request(_config(0, 0, attribute), f"packet log group 0 of {self.ns.name}")
         self._bound = True
@@ -198,9 +174,9 @@ def leftover(ns: NetNs) -> bool:
 
 def _set_logger(number: int, name: str) -> None:
     path = Path(f"/proc/sys/net/netfilter/nf_log/{number}")
-    for value in (name, "NONE"):
+    for logger in (name, "NONE"):
         with contextlib.suppress(OSError):
-            path.write_text(value)
+            path.write_text(logger)
             return
 
 
@@ -221,43 +197,36 @@ def _config(family: int, group: int, *attributes: bytes) -> bytes:
 
 
 def _expressions(mark: Mark) -> list[bytes]:
+    place = (be32(n, number) for n, number in ((1, 1), (2, 2), (3, mark.offset), (4, len(mark.value))))
     return [
-        _expression("meta", nl.attr(1, _BE32.pack(1)), nl.attr(2, _BE32.pack(_META_L4PROTO))),
+        expression("meta", be32(1, 1), be32(2, _META_L4PROTO)),
         _equals(bytes((mark.protocol,))),
-        _expression(
-            "payload",
-            *(nl.attr(n, _BE32.pack(value)) for n, value in ((1, 1), (2, 2), (3, mark.offset), (4, len(mark.value)))),
-        ),
+        expression("payload", *place),
         _equals(mark.value),
-        _expression("immediate", nl.attr(1, _BE32.pack(1)), nl.nested(2, nl.attr(1, b"\1"), flag=True)),
-        _expression("meta", nl.attr(2, _BE32.pack(_META_NFTRACE)), nl.attr(3, _BE32.pack(1))),
+        expression("immediate", be32(1, 1), value(2, b"\1")),
+        expression("meta", be32(2, _META_NFTRACE), be32(3, 1)),
     ]
 
 
-def _equals(value: bytes) -> bytes:
-    data = nl.nested(3, nl.attr(1, value), flag=True)
-    return _expression("cmp", nl.attr(1, _BE32.pack(1)), nl.attr(2, _BE32.pack(0)), data)
-
-
-def _expression(name: str, *attributes: bytes) -> bytes:
-    return nl.nested(1, nl.text(1, name), nl.nested(2, *attributes, flag=True), flag=True)
+def _equals(data: bytes) -> bytes:
+    return expression("cmp", be32(1, 1), be32(2, 0), value(3, data))
 
 
 def _decode_nft(message: nl.Message) -> Hit:
     found = nl.attributes(message.body, 4)
 
     def number(kind: int) -> int:
-        return int(_BE32.unpack(found[kind])[0]) if kind in found else 0
+        return int(BE32.unpack(found[kind])[0]) if kind in found else 0
 
     verdict = nl.attributes(found.get(5, b""))
-    code = _BE32.unpack(verdict[1])[0] if 1 in verdict else number(16)
+    code = BE32.unpack(verdict[1])[0] if 1 in verdict else number(16)
     return Hit(
         "nft",
         {1: "inet", 2: "ip", 10: "ip6"}.get(message.body[0], str(message.body[0])),
         nl.cstring(found.get(1, b"")),
         nl.cstring(found.get(2, b"")),
         _TRACE_TYPES.get(number(4), "?"),
-        handle=_BE64.unpack(found[3])[0] if 3 in found else 0,
+        handle=BE64.unpack(found[3])[0] if 3 in found else 0,
         verdict=_VERDICTS.get(code, str(code)),
         to=nl.cstring(verdict.get(2, b"")),
         indev=number(10),
@@ -277,7 +246,7 @@ def _decode_log(message: nl.Message) -> Hit | None:
     table, chain, what, number = words.removeprefix("TRACE: ").strip().rsplit(":", 3)
 
     def index(kind: int) -> int:
-        return int(_BE32.unpack(found[kind])[0]) if kind in found else 0
+        return int(BE32.unpack(found[kind])[0]) if kind in found else 0
 
     return Hit(
         "legacy",

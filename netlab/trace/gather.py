@@ -12,7 +12,7 @@ from typing import Any
 
 from netlab.dataplane.explain.ipvs import CountedReal, CountedServer
 from netlab.dataplane.ipvs.model import Entry, Frontend
-from netlab.kernel import addresses, command, fib, links, neighbours, netns
+from netlab.kernel import addresses, command, fib, links, neighbours, netns, nftables
 from netlab.kernel import netlink as nl
 from netlab.kernel import rtnl as rt
 from netlab.kernel.errors import CommandFailed, KernelError
@@ -330,10 +330,9 @@ def _rules(ns: NetNs, legacy: bool, ipv6: bool) -> dict[str, Any]:
 def nft_tables(ns: NetNs) -> tuple[tuple[int, str], ...]:
     """(family number, name) of every nftables table."""
     try:
-        found = ns.netfilter.dump(nl.message(10 << 8 | 1, 0, b"\0\0\0\0"), "nftables tables")
+        return tuple(nftables.tables(ns.netfilter))
     except KernelError:
         return ()  # a kernel without nftables
-    return tuple((reply.body[0], nl.cstring(nl.attributes(reply.body, 4)[1])) for reply in found)
 
 
 def _run(ns: NetNs, *commands: list[str]) -> str:
