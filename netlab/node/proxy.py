@@ -205,6 +205,8 @@ class Proxier:
 
     async def _prepare(self) -> None:
         await self._backend.prepare()
+        if self.peers[0] is self:
+            await self._kernel.set_conntrack_timeouts()
         if self._servers is not None:
             await self._servers.want(HEALTHZ_PORT, self._healthz)
         if self._metrics_server is not None and self.peers[0] is self:

@@ -96,6 +96,9 @@ class FakeNetfilter:
     async def enable_localhost_node_ports(self) -> bool:
         return self.localhost
 
+    async def set_conntrack_timeouts(self) -> None:
+        pass
+
     async def delete_udp_flows(self, stale: Callable[[Flow], bool]) -> int:
         before = len(self.flows)
         self.flows = [flow for flow in self.flows if not stale(flow)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from netlab.kernel.netns import NetNs
     from netlab.node.proxy_ipvs_kernel import IpvsKernel, NodeIpvs
 
+log = logging.getLogger(__name__)
+
 UDP = 17
 ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
+CONNTRACK_TIMEOUTS = {"tcp_timeout_established": 86400, "tcp_timeout_close_wait": 3600}
+"""Seconds, as upstream's KubeProxyConntrackConfiguration has them. (The table's size is the whole machine's.)"""
 
 
 class ProxyKernel(Protocol):
@@ -46,6 +51,10 @@ class ProxyKernel(Protocol):
     async def enable_localhost_node_ports(self) -> bool:
         """Lets 127.0.0.1 be routed, so that it can be a NodePort's address; False where that is not allowed. IPv6 has
         nothing like it."""
+        ...
+
+    async def set_conntrack_timeouts(self) -> None:
+        """How long half-closed and idle connections are tracked; left as they are where that is not allowed."""
         ...
 
     def ipvs(self, family: Family) -> IpvsKernel:
@@ -119,6 +128,9 @@ class NodeKernel:
             return False
         return True
 
+    async def set_conntrack_timeouts(self) -> None:
+        self._ns.run(_set_conntrack_timeouts)
+
     async def delete_udp_flows(self, stale: Callable[[Flow], bool]) -> int:
         return await asyncio.to_thread(self._delete_udp_flows, stale)
 
@@ -131,3 +143,11 @@ class NodeKernel:
             if entry.proto == UDP and stale(flow):
                 deleted += conntrack.delete(self._ns, entry)
         return deleted
+
+
+def _set_conntrack_timeouts() -> None:
+    for name, seconds in CONNTRACK_TIMEOUTS.items():
+        try:
+            Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}").write_text(str(seconds))
+        except OSError as problem:
+            log.warning("nf_conntrack_%s stays as it is: %s", name, problem)

@@ -61,7 +61,7 @@ class Netexec:
         self.end_by_sigterm(max(integer(self.flags, "delay-shutdown"), 0))
         try:
             if udp_port != -1:
-                for host in self.flags["udp-listen-addresses"].split(","):
+                for host in dict.fromkeys(self.flags["udp-listen-addresses"].split(",")):  # each once
                     self.serve_udp(server, listen(socket.SOCK_DGRAM, udp_port, host))
             if sctp_port != -1:
                 self.serve_sctp(server, listen(socket.SOCK_STREAM, sctp_port, proto=IPPROTO_SCTP), sctp_port)
