@@ -42,6 +42,16 @@ _VERBS = {
 """Verb → module of this package; the command is the module's attribute `<verb>_command`."""
 
 
+def examples_in_lines(command: click.Command) -> click.Command:
+    """An epilog's examples, five spaces apart, one a line and never broken: they are to be copied."""
+    if command.epilog is not None and "\b" not in command.epilog:
+        examples = command.epilog.removeprefix("Example: ").split("     ")
+        command.epilog = "\b\n" + "\n".join(("Example:", *(f"  {one.strip()}" for one in examples)))
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        examples_in_lines(inner)
+    return command
+
+
 class _Verbs(click.Group):
     """Loads a verb's module when the verb is asked for: `klab up` pays for nothing but itself."""
 
@@ -54,7 +64,7 @@ class _Verbs(click.Group):
             return None
         command = getattr(import_module(f"netlab.cli.{module}"), f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)  # noqa: S101
-        return command
+        return examples_in_lines(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

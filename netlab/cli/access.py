@@ -82,7 +82,7 @@ def _speaks_to_nobody(arguments: Sequence[str]) -> bool:
 @click.command(
     "exec",
     context_settings=_PASS_ON,
-    epilog="Example: klab exec node1 -- ip route     klab exec client -- ping -c1 node1",
+    epilog="Example: klab exec node1 -- ip route     klab exec client -- ping -c1 192.168.77.3",
 )
 @click.argument("where")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -107,9 +107,11 @@ def shell_command(ctx: click.Context, where: str) -> None:
     ctx.exit(inside.shell(this_lab(ctx), where))
 
 
-@click.command("mininet", epilog="Example: klab mininet      then: nodes, links, node1 ip addr, pingall, exit")
+@click.command(
+    "mininet", epilog="Example: klab mininet     klab mininet -c pingall     klab mininet -c 'node1 ip -br addr'"
+)
 @click.option("-c", "--command", help="Run one Mininet command instead of opening the prompt.")
 @click.pass_context
 def mininet_command(ctx: click.Context, command: str | None) -> None:
-    """Mininet's own prompt on the live network. Leaving it changes nothing."""
+    """Mininet's own prompt on the live network: nodes, pingall, node1 ip addr, exit. Leaving it changes nothing."""
     ctx.exit(inside.mininet(this_lab(ctx), command))

@@ -65,9 +65,19 @@ def print_json(data: object) -> None:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as kubectl prints them: upper-case header, three spaces between."""
     cells = [tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    widths = [max(columns(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
-        click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        padded = (cell + " " * (width - columns(cell)) for cell, width in zip(row, widths, strict=True))
+        click.echo("   ".join(padded).rstrip())
+
+
+def columns(text: str) -> int:
+    """The places that a text takes on a terminal, where a Chinese character takes two."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def to_terminal() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from netlab.api.types import Obj
+from netlab.cli import examples_in_lines
 from netlab.cli.common import ended_in_order, output_option, print_json, print_table, this_lab
 from netlab.lab.faults.kinds import KINDS
 from netlab.lab.faults.model import Fault, options_of
@@ -87,13 +88,14 @@ def _command(kind: type[Fault]) -> click.Command:
     click_output = click.Option(
         ["-o", "--output"], type=click.Choice(["text", "json"]), default="text", help="Output format."
     )
-    return click.Command(
+    command = click.Command(
         kind.kind,
         params=[*options, click_output],
         callback=_callback(kind),
         help=f"{kind.about}\n\nTARGET: {kind.what}.",
         epilog=f"Example: klab fault {kind.kind} {EXAMPLES[kind.kind]}",
     )
+    return examples_in_lines(command)
 
 
 def _default(value: Any) -> str:

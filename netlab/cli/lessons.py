@@ -20,6 +20,7 @@ from netlab.lab.record import LabError
 if TYPE_CHECKING:
     from netlab.lab.facade import Lab
 
+_HEADER = {"en": ("LAB", "TITLE", "TIME", "STATE", "GUIDE"), "zh": ("实验", "标题", "用时", "状态", "指南")}
 _MARKS = {DONE: ("✓", "green"), MISSING: ("✗", "red")}
 
 
@@ -70,17 +71,18 @@ def list_labs(lang: str, output: str) -> None:
     if output == "json":
         print_json([_lesson_data(lesson, lang, running) for lesson in lessons])
         return
+    minutes, runs = {"en": ("min", "running"), "zh": ("分钟", "运行中")}[lang]
     rows = [
         (
             lesson.number,
             lesson.title.into(lang),
-            f"{lesson.minutes} min",
-            "running" if lesson.lab_name in running else "",
+            f"{lesson.minutes} {minutes}",
+            runs if lesson.lab_name in running else "",
             lesson.guide(lang),
         )
         for lesson in lessons
     ]
-    print_table(("LAB", "TITLE", "TIME", "STATE", "GUIDE"), rows)
+    print_table(_HEADER[lang], rows)
 
 
 def _lesson_data(lesson: Lesson, lang: str, running: set[str]) -> Obj:
