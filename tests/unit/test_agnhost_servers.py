@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from netlab.runtime.builtin import crdconvert, mounttest, openid, webhook
+from netlab.runtime.builtin import auditproxy, consumer, crdconvert, mounttest, nettest, nosnat, openid, webhook
 from netlab.runtime.builtin.web import Request
 
 Obj = dict[str, Any]
@@ -203,3 +203,81 @@ def test_wrong_runners(arguments: tuple[str, ...], said: str) -> None:
     done = subprocess.run([*AGNHOST, "net", *arguments], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 1
     assert said in done.stderr
+
+
+# -- small servers
+
+
+def test_audit_events_are_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    body = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": [{"auditID": "1"}, {"auditID": "2"}]}
+    sent = Request("POST", "/", "HTTP/1.1", JSON, json.dumps(body).encode())
+    assert auditproxy.answer(sent).status == 200
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(one["kind"], one["auditID"]) for one in lines] == [("Event", "1"), ("Event", "2")]
+    assert auditproxy.answer(Request("POST", "/", "HTTP/1.1", JSON, b"{}")).status == 500
+
+
+def test_who_was_seen() -> None:
+    assert nosnat.verdict("10.0.0.1", "10.0.0.1", "192.168.0.1") == ""
+    assert nosnat.verdict("192.168.0.1", "10.0.0.1", "192.168.0.1").endswith('== my Node ip "192.168.0.1" - SNAT')
+    assert "unexpected ip" in nosnat.verdict("172.16.0.1", "10.0.0.1", "192.168.0.1")
+
+
+def test_pods_that_write_to_each_other() -> None:
+    state = nettest.State("a", 1)
+    assert state.status() == "running"
+    written = nettest.answer(state, Request("POST", "/write", "HTTP/1.1", JSON, b'{"Source":"b"}'))
+    assert json.loads(written.body) == {"Hostname": "a"}
+    state.sent["b"] = 1
+    assert nettest.answer(state, Request("GET", "/status", "HTTP/1.1", {}, b"")).body == b"pass"
+    shown = json.loads(nettest.answer(state, Request("GET", "/read", "HTTP/1.1", {}, b"")).body)
+    assert shown["Received"] == {"b": 1} and shown["StillContactingPeers"] is True
+    subset = {"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "ports": [{"port": 80}]}
+    assert nettest.targets({"subsets": [subset]}) == ["10.0.0.1:80", "[fd00::1]:80"]
+
+
+def consume(path: str, query: str = "", method: str = "POST") -> tuple[int, str]:
+    found = consumer.answer(Request(method, f"{path}?{query}", "HTTP/1.1", {}, b""))
+    return found.status, found.body.decode()
+
+
+def test_a_consumer_does_what_it_is_told() -> None:
+    assert consumer.shares(2500) == [1.0, 1.0, 0.5] and consumer.shares(0) == []
+    assert consume("/ConsumeCPU", method="GET") == (400, "Bad request. Not a POST request\n")
+    assert consume("/ConsumeCPU") == (400, "not given functionArgument\n")
+    assert consume("/ConsumeMem", "megabytes=x&durationSec=1") == (400, "incorrect functionArgument\n")
+    assert consume("/Nothing") == (404, "unknown function: /Nothing\n")
+    assert consume("/BumpMetric", "metric=m&delta=2.5&durationSec=30") == (
+        200, "BumpMetric\nm metric\n2.5 delta\n30 durationSec\n"
+    )  # fmt: skip
+    until = time.monotonic() + 5
+    while "m 2.5" not in consume("/metrics")[1] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert consume("/metrics")[1] == "# HELP m info message.\n# TYPE m gauge\nm 2.500000\n"
+
+
+def test_a_connection_that_is_answered_in_chunks() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    settings = {"BIND_PORT": str(port), "EXPECTED_CLIENT_DATA": "abc", "CHUNKS": "3", "CHUNK_SIZE": "4",
+                "CHUNK_INTERVAL": "1"}  # fmt: skip
+    code = "import sys; from netlab.runtime.builtin.forwardtester import main; sys.exit(main())"
+    with subprocess.Popen([sys.executable, "-c", code], env=settings, stdout=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 20
+        while True:
+            try:
+                client = socket.create_connection(("localhost", port), 5)
+                break
+            except OSError:
+                assert time.monotonic() < until, "the tester does not listen"
+                time.sleep(0.05)
+        with client:
+            client.sendall(b"abc")
+            got = b""
+            while part := client.recv(100):
+                got += part
+        said = process.communicate(timeout=20)[0]
+    assert (got, process.returncode) == (b"x" * 12, 0)
+    assert said.splitlines() == [
+        "Accepted client connection", "Received expected client data", "Shutting down connection", "Done"
+    ]  # fmt: skip

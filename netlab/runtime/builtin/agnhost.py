@@ -11,6 +11,7 @@ from netlab.runtime.builtin.common import (
     UsageError,
     duration,
     fail,
+    format_address,
     go_errno,
     hostname,
     integer,
@@ -224,6 +225,26 @@ def version(*_arguments: str) -> int:
     return 0
 
 
+def tcp_reset(*arguments: str) -> int:
+    """Takes connections and resets them: closed with something unread."""
+    flags = {"port": "8080"}
+    parse_flags(arguments, flags)
+    listener = listen(socket.SOCK_STREAM, integer(flags, "port"))
+    log(f"Serving on port {flags['port']}.")
+    while True:
+        sock, address = listener.accept()
+        with sock:
+            sock.recv(1)
+        log(f"TCP request from {format_address(address)}")
+
+
+def fake_gitserver(*_arguments: str) -> int:
+    server = Server(lambda _request: Response("I am a fake git server"))
+    server.add(listen(socket.SOCK_STREAM, 8000))
+    server.run()
+    return 0
+
+
 def _later(module: str) -> Callable[..., int]:
     """A sub-command whose module only the pod loads that runs it: PID 1 stays light."""
 
@@ -240,12 +261,14 @@ def _later(module: str) -> Callable[..., int]:
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
+    "audit-proxy": _later("auditproxy"),
     "connect": connect.main,
     "crd-conversion-webhook": _later("crdconvert"),
     "dns-server-list": dns_server_list,
     "dns-suffix": dns_suffix,
     "entrypoint-tester": entrypoint_tester,
     "etc-hosts": etc_hosts,
+    "fake-gitserver": fake_gitserver,
     "grpc-health-checking": _later("grpchealth"),
     "guestbook": _later("guestbook"),
     "inclusterclient": inclusterclient,
@@ -254,13 +277,22 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "mounttest": _later("mounttest"),
     "net": _later("nettester"),
     "netexec": netexec.main,
+    "nettest": _later("nettest"),
+    "no-snat-test": _later("nosnat"),
     "pause": paused,
+    "port-forward-tester": _later("forwardtester"),
     "porter": _later("porter"),
+    "resource-consumer": _later("consumer"),
     "serve-hostname": serve_hostname,
+    "tcp-reset": tcp_reset,
     "test-service-account-issuer-discovery": _later("openid"),
     "test-webserver": test_webserver,
     "webhook": _later("webhook"),
 }
+
+
+resource_consumer = COMMANDS["resource-consumer"]
+"""As the image of its own starts it."""
 
 
 def _help() -> str:

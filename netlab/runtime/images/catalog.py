@@ -20,6 +20,7 @@ REAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TARGETS: dict[str, tuple[str, Literal["init", "zygote"]]] = {
     "agnhost": ("netlab.runtime.builtin.agnhost:main", "init"),
     "pause": ("netlab.runtime.builtin.pause:main", "init"),
+    "consumer": ("netlab.runtime.builtin.agnhost:resource_consumer", "init"),
     "http-echo": ("netlab.runtime.builtin.httpecho:main", "init"),
     "httpd": ("netlab.runtime.builtin.httpd:main", "init"),
     "loadgen": ("netlab.runtime.builtin.loadgen:main", "init"),
@@ -59,6 +60,15 @@ ROWS = (
         cmd=("pause",),
         programs=("agnhost", "coredns"),
         path=f"{AGNHOST_TOOLS}:{PATH}",
+    ),
+    Row(
+        ("registry.k8s.io/e2e-test-images/resource-consumer",),
+        "builtin",
+        "uses as much processor or memory as it is told to",
+        tag="1.13",
+        entrypoint=("/consumer",),
+        programs=("consumer",),
+        ports=("8080/tcp",),
     ),
     Row(
         ("registry.k8s.io/pause", "registry.k8s.io/pause-amd64", "rancher/mirrored-pause", "pause"),
