@@ -231,6 +231,19 @@ async def test_exec_over_websocket_closes_stdin(port: Port) -> None:
     assert json.loads(found[-1][1][1:])["details"]["causes"][0]["message"] == "3"
 
 
+async def test_exec_and_attach_to_a_container_that_does_not_run(port: Port) -> None:
+    """A client of v5 hears of it on the error stream, as upstream's API server tells it; others as an HTTP answer."""
+    worker = next(iter(port.node.kubelet.workers.values()))
+    worker.state.containers.clear()
+    why = 'container not found ("c")'
+    assert await port.get("/exec/default/p/c?command=x&output=1") == (500, why.encode())
+    assert await port.get("/attach/default/p/c?output=1") == (500, why.encode())
+    found = await websocket_exec(port, "v5.channel.k8s.io", [])
+    status = json.loads(found[-1][1][1:])
+    assert (status["code"], status["reason"]) == (500, "InternalError")
+    assert status["message"] == f"Internal error occurred: unable to upgrade connection: {why}"
+
+
 async def test_exec_over_base64_websocket(port: Port) -> None:
     task = asyncio.create_task(websocket_exec(port, "v4.base64.channel.k8s.io", [b"0" + base64.b64encode(b"hey")]))
     await asyncio.sleep(0.1)

@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 
+from netlab.api.errors import internal
 from netlab.node.kubelet.podspec import find_container, host_network
 from netlab.node.kubelet.ports import NodeContext
 from netlab.node.kubelet.probeactions import go_error
@@ -30,8 +31,10 @@ async def serve_exec(
     context: NodeContext, worker: PodWorker, name: str, request: Request, wire: Wire, writer: asyncio.StreamWriter
 ) -> None:
     """`/exec/…`: run a command in a container."""
-    container_id = _running(worker, name)
     options = Options.of(request)
+    container_id = await _running(worker, name, request, wire, options, writer)
+    if container_id is None:
+        return
     command = [value for key, value in request.query if key == "command"]
     client = await remotecommand.accept(request, wire, options, writer.write)
     try:
@@ -52,9 +55,11 @@ async def serve_attach(
     context: NodeContext, worker: PodWorker, name: str, request: Request, wire: Wire, writer: asyncio.StreamWriter
 ) -> None:
     """`/attach/…`: join a running container's stdio."""
-    container_id = _running(worker, name)
-    spec = find_container(worker.pod["spec"], name) or {}
     options = Options.of(request)
+    container_id = await _running(worker, name, request, wire, options, writer)
+    if container_id is None:
+        return
+    spec = find_container(worker.pod["spec"], name) or {}
     client = await remotecommand.accept(request, wire, options, writer.write)
     try:
         session = await context.runtime.attach(container_id, stdin=options.stdin and bool(spec.get("stdin")))
@@ -64,11 +69,20 @@ async def serve_attach(
     await _join(client, session, options, exits=False)
 
 
-def _running(worker: PodWorker, name: str) -> str:
+async def _running(
+    worker: PodWorker, name: str, request: Request, wire: Wire, options: Options, writer: asyncio.StreamWriter
+) -> str | None:
+    """The id of a container that runs. Else RefusedError, as CRI's streaming.WriteError tells it; or None, and a client
+    of v5 was told: its WebSocket upstream's API server accepts before it asks the kubelet (streamtranslator.go)."""
     container = worker.state.containers.get(name)
-    if container is None or not container.running:
-        raise RefusedError(500, f'container not found ("{name}")')  # as CRI's streaming.WriteError tells it
-    return container.id
+    if container is not None and container.running:
+        return container.id
+    why = f'container not found ("{name}")'
+    if "v5.channel.k8s.io" not in request.values("sec-websocket-protocol"):
+        raise RefusedError(500, why)
+    client = await remotecommand.accept(request, wire, options, writer.write)
+    await client.finish(internal(f"unable to upgrade connection: {why}").status)
+    return None
 
 
 async def _join(client: Client, session: Session, options: Options, *, exits: bool) -> None:
