@@ -32,12 +32,21 @@ It must find br_netfilter's and conntrack's settings as they are; 'klab proxy-mo
 )
 @click.argument("mode", required=False)
 @click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; may be given several times.")
-@click.option("--scheduler", default="rr", show_default=True, help="IPVS' scheduler: rr, wrr, lc, wlc, sh, dh, …")
-@click.option("--strict-arp", is_flag=True, help="IPVS: nodes do not answer ARP for service addresses.")
+@click.option("--scheduler", help="IPVS' scheduler: rr, wrr, lc, wlc, sh, dh, …  [default: the topology's, or rr]")
+@click.option(
+    "--strict-arp/--no-strict-arp",
+    default=None,
+    help="IPVS: nodes do not answer ARP for service addresses.  [default: the topology's, or no]",
+)
 @output_option
 @click.pass_context
 def proxy_mode_command(
-    ctx: click.Context, mode: str | None, nodes: tuple[str, ...], scheduler: str, strict_arp: bool, output: str
+    ctx: click.Context,
+    mode: str | None,
+    nodes: tuple[str, ...],
+    scheduler: str | None,
+    strict_arp: bool | None,
+    output: str,
 ) -> None:
     """How Services are made: MODE is iptables, ipvs, nftables, external or none. Without MODE: what each node has.
 

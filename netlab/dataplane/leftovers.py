@@ -57,8 +57,7 @@ def kept_by_ipvs() -> Kept:
 
 def _is_known(table: str, chain: str) -> bool:
     known: set[str] = {names.CANARY, names.KUBELET_FIREWALL, *base.FILTER_CHAINS, *base.NAT_CHAINS}
-    if table != "mangle":
-        known |= set(ipvs.fixed_chains(table))
+    known |= set(ipvs.fixed_chains(table))
     return chain in known or names.is_hashed(chain)
 
 

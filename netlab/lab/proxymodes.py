@@ -65,6 +65,15 @@ def choose(state: Path, topology: Topology, nodes: Iterable[str], choice: ProxyC
     write_atomically(state / CHOSEN_FILE, text + "\n")
 
 
+def requested(topology: Topology, request: Obj) -> ProxyChoice:
+    """What is asked for; what it leaves open of IPVS is as the topology has it."""
+    if request["mode"] != "ipvs":
+        return ProxyChoice(request["mode"])
+    cluster, strict = topology.cluster, request.get("strict_arp")
+    scheduler = request.get("scheduler") or cluster.ipvs_scheduler
+    return ProxyChoice("ipvs", scheduler, cluster.ipvs_strict_arp if strict is None else bool(strict))
+
+
 def check_nodes(topology: Topology, nodes: Sequence[str]) -> tuple[str, ...]:
     """The nodes meant: all where none is named. LabError for a name that is no node's."""
     known = [node.name for node in topology.nodes]
@@ -133,7 +142,7 @@ async def answer(paths: LabPaths, topology: Topology, request: Obj) -> Obj:
     try:
         nodes = check_nodes(topology, request.get("nodes") or ())
         if request.get("mode"):
-            choice = ProxyChoice(request["mode"], request.get("scheduler") or "rr", bool(request.get("strict_arp")))
+            choice = requested(topology, request)
             await asyncio.to_thread(check_choice, choice)
             began = time.time()
             choose(paths.state, topology, nodes, choice)

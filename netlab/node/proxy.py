@@ -338,10 +338,15 @@ class Proxier:
         await self.synced.wait()
         if not self._switching:
             await asyncio.sleep(self._timing.others)
-        try:
-            await self._backend.remove_others()
-        except Exception:
-            log.exception("%s: cannot remove the rules of other proxy modes", self.node_name)
+        delay = self._timing.retry
+        while True:
+            try:
+                await self._backend.remove_others()
+                break
+            except Exception:
+                log.exception("%s: cannot remove the rules of other proxy modes", self.node_name)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, self._timing.canary)
         self.settled.set()
 
     async def _was_flushed(self) -> bool:

@@ -3,8 +3,8 @@
 `python -m tests.bench.bench_services [--modes NAMES] [--sizes NUMBERS] [--svg FILE]`
 
 One sandbox for each mode and number of Services: the first sync, what the tool alone needs for the same text (the
-floor: `iptables-restore`, or `nft -f` in transactions as large as its socket takes), endpoints changed by the API until
-the first packet arrives at the new one, what the tool and the kernel alone need for those texts, and new connections.
+floor: `iptables-restore`, or `nft -f` in transactions as large as its socket takes, or ipset,
+ipvsadm, ip and iptables-restore), endpoints changed by the API until the first packet arrives at the new one, what the tool and the kernel alone need for those texts, and new connections.
 So only ratios within a row, and rows of one run, need be believed. The costs of a connection are also drawn, as SVG.
 IPVS is measured where the kernel has it:
 `NETLAB_VM_COMMAND='python -m tests.bench.bench_services --modes ipvs,iptables-legacy' scripts/vm-test`.
@@ -16,9 +16,11 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import itertools
 import math
 import resource
 import select
+import shutil
 import socket
 import statistics
 import sys
@@ -32,11 +34,16 @@ from typing import Any
 
 from netlab.client.client import Client
 from netlab.client.fake import FakeApi, eventually
+from netlab.dataplane.ipvs.sets import ip_sets
+from netlab.dataplane.ipvs.state import Step
 from netlab.dataplane.nftables import Operation, text
+from netlab.dataplane.services import Family
 from netlab.kernel import features, netns, nft, throwaway
 from netlab.kernel import iptables as kernel_iptables
+from netlab.kernel.command import run as command
 from netlab.kernel.nftables import batch
 from netlab.node.proxy import NODES, SERVICES, SLICES, Proxier
+from netlab.node.proxy_ipvs_kernel import NodeIpvs
 from netlab.node.proxy_kernel import NodeKernel
 from tests.bench.peers import Cost, table, timed
 from tests.kernel.signature_net import CLUSTER_CIDR, PODS, SERVERS, Network
@@ -59,7 +66,7 @@ CONNECTIONS = 1500
 PICTURE = Path("build/bench/services.svg")
 
 Write = tuple[str, Any]
-"""What the proxier gave to its kernel: the method's name and its argument."""
+"""What the proxier gave to its kernel: the method's name and its argument; IPVS' steps as "steps"."""
 
 
 def address(number: int) -> str:
@@ -148,12 +155,26 @@ class Found:
     first_packet: float = 0.0
 
 
+class RecordingIpvs(NodeIpvs):
+    def __init__(self, ns: netns.NetNs, written: list[Write]) -> None:
+        super().__init__(ns, ip_sets("IPv4"))
+        self._written = written
+
+    async def apply(self, steps: Sequence[Step]) -> None:
+        self._written.append(("steps", steps))
+        await super().apply(steps)
+
+
 class Recording(NodeKernel):
     """Remembers what was written."""
 
     def __init__(self, ns: netns.NetNs) -> None:
         super().__init__(ns)
         self.written: list[Write] = []
+        self._recorded = RecordingIpvs(ns, self.written)
+
+    def ipvs(self, family: Family) -> NodeIpvs:
+        return self._recorded
 
     async def restore(self, text: str) -> None:
         self.written.append(("restore", text))
@@ -188,11 +209,24 @@ async def cluster(count: int, endpoints: int = 1) -> Client:
 
 
 async def write(kernel: NodeKernel, what: Write) -> None:
-    await getattr(kernel, what[0])(what[1])
+    if what[0] == "steps":
+        await kernel.ipvs("IPv4").apply(what[1])
+    else:
+        await getattr(kernel, what[0])(what[1])
 
 
 NFT_BYTES = 160_000
 """What of our messages nft can send at once: its own are a little longer, its socket takes 208 KiB."""
+
+
+IPVS_TOOLS = {"ip": ("ip", "-batch", "-"), "ipset": ("ipset", "restore"), "ipvsadm": ("ipvsadm", "-R")}
+
+
+def by_ipvs_tools(ns: netns.NetNs, steps: Sequence[Step]) -> None:
+    """A step prints as a command; those of one tool go to it in one batch."""
+    lines = [str(step).partition(" ") for step in steps]
+    for tool, group in itertools.groupby(lines, lambda line: line[0]):
+        command(ns, IPVS_TOOLS[tool], "".join(f"{rest}\n" for _, _, rest in group))
 
 
 async def by_tool(ns: netns.NetNs, what: Write) -> None:
@@ -200,6 +234,8 @@ async def by_tool(ns: netns.NetNs, what: Write) -> None:
     if what[0] == "nft":
         for piece in batch.transactions(what[1], NFT_BYTES):
             await nft.run_async(ns, text(piece.operations))
+    elif what[0] == "steps":
+        by_ipvs_tools(ns, what[1])
     else:
         await write(NodeKernel(ns), what)
 
@@ -234,12 +270,14 @@ async def _settled(proxier: Timed) -> None:
 
 
 async def _tool_alone(kernel: Recording) -> Cost:
-    """The first text once more, into an empty namespace; nothing where there is no tool (IPVS)."""
-    if not kernel.written:
+    """The first text once more, into an empty namespace; IPVS' steps stand before it. Nothing where a tool is missing."""
+    steps = list(itertools.takewhile(lambda what: what[0] == "steps", kernel.written))
+    if not kernel.written or (steps and not all(map(shutil.which, IPVS_TOOLS))):
         return Cost()
     bare = netns.create("floor")
     with timed() as cost:
-        await by_tool(bare, kernel.written[0])
+        for what in kernel.written[: len(steps) + 1]:
+            await by_tool(bare, what)
     return cost
 
 
@@ -248,9 +286,10 @@ async def _sync_again(proxier: Timed, kernel: Recording) -> Cost:
         return Cost()
     backend: Any = proxier.backend
     backend._kernel = NodeKernel(netns.create("again"))
+    backend._ipvs = backend._kernel.ipvs("IPv4")
     with timed() as cost:
         await backend.sync(True)
-    backend._kernel = kernel
+    backend._kernel, backend._ipvs = kernel, kernel.ipvs("IPv4")
     return cost
 
 
@@ -286,7 +325,7 @@ async def _syncs_and_changes(net: Network, mode: str, count: int) -> Found:
             replayed = written  # the last two changes: there and back
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    if kernel.written:
+    if found.tool.wall:
         await _replay(net, kernel, kernel.written[replayed:], found)
     return found
 

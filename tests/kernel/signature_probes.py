@@ -29,12 +29,13 @@ _SILENCES = (errno.EPERM, errno.ETIMEDOUT)
 
 @dataclass(frozen=True)
 class Call:
-    """One call to make: from a namespace, to an address."""
+    """One call to make: from a namespace, to an address. `own`: from this address of the namespace's."""
 
     source: str
     protocol: str
     address: str
     port: int
+    own: str = ""
 
 
 class Prober:
@@ -131,6 +132,8 @@ class Prober:
                     self._epoll.unregister(sock.fileno())
 
         with _errors(index, answers):
+            if call.own:
+                sock.bind((call.own, 0))
             error = sock.connect_ex((call.address, call.port))
             if error not in (0, errno.EINPROGRESS):
                 raise OSError(error, "")

@@ -157,7 +157,9 @@ async def running(lab: Lab, client: Client, mode: str) -> AsyncIterator[dict[Fam
 
     try:
         await eventually(
-            lambda: task.done() or all(written(*one) for one in proxiers.items()), "rules of both families"
+            lambda: task.done() or all(written(*one) for one in proxiers.items()),
+            "rules of both families",
+            timeout=60,
         )
         yield proxiers
     finally:
@@ -168,6 +170,10 @@ async def running(lab: Lab, client: Client, mode: str) -> AsyncIterator[dict[Fam
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_dual_stack_service_is_served_in_both_families(sandbox: object, mode: str) -> None:
+    await served_in_both_families(mode)
+
+
+async def served_in_both_families(mode: str) -> None:
     lab, client = Lab(), await api()
     await dual_service(client, "web")
     with ExitStack() as opened:
@@ -187,6 +193,10 @@ async def test_a_dual_stack_service_is_served_in_both_families(sandbox: object, 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_ipv6_service_without_endpoints_refuses(sandbox: object, mode: str) -> None:
+    await refused_without_endpoints(mode)
+
+
+async def refused_without_endpoints(mode: str) -> None:
     lab, client = Lab(), await api()
     await dual_service(client, "web")
     async with running(lab, client, mode) as proxiers:
@@ -233,6 +243,10 @@ async def test_the_kernel_gives_back_the_ip6_table_that_it_was_given(sandbox: ob
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 async def test_sctp_packets_are_translated_there_and_back(sandbox: object, mode: str, family: Family) -> None:
+    await sctp_translated(mode, family)
+
+
+async def sctp_translated(mode: str, family: Family) -> None:
     """An INIT to the cluster address arrives at a backend's port; its INIT ACK comes back from the cluster address."""
     lab, client = Lab(), await api()
     await dual_service(client, "signal", protocol="SCTP")

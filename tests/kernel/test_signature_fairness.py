@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from netlab.node import proxy_backend
 from netlab.node.proxy_backend import IpvsOptions
 from netlab.node.proxy_kernel import NodeKernel
 from tests.kernel.signature_net import CLUSTER_CIDR, NODES, Network, ip
-from tests.kernel.signature_probes import Call, Prober
+from tests.kernel.signature_probes import NOTHING, REFUSED, Call, Prober
 
 CONNECTIONS = 10_000
 CLUSTER_IP, PORT = "10.96.0.20", 80
@@ -26,25 +27,35 @@ BACKENDS: list[tuple[Mode, Any]] = [("iptables", "legacy"), ("iptables", "nft"),
 SPREADS: list[tuple[Protocol, int]] = [("TCP", 3), ("UDP", 7)]
 
 
-async def shares(net: Network, mode: str, protocol: Protocol, count: int) -> Counter[str]:
-    """How many of CONNECTIONS new connections each of `count` endpoints got. They are addresses of one pod."""
+async def serving(net: Network, mode: str, protocol: Protocol, count: int, scheduler: str = "rr") -> Prober:
+    """A Service of `count` endpoints, which are addresses of one pod. The scheduler is IPVS'."""
     addresses = [f"10.244.0.{100 + number}" for number in range(count)]
     ip("two", "\n".join(f"addr add {address}/24 dev eth0" for address in addresses))
     port = ServicePort(ServicePortName("default", "fair", "p", protocol), CLUSTER_IP, PORT)
     endpoints = tuple(Endpoint(address, 8080, "here", True) for address in addresses)
-    backend = proxy_backend.make(mode, NodeKernel(net.ns["here"]), CLUSTER_CIDR, "", IpvsOptions())
+    backend = proxy_backend.make(mode, NodeKernel(net.ns["here"]), CLUSTER_CIDR, "", IpvsOptions(scheduler))
     await backend.prepare()
     backend.configure((), NODES["here"].ip, count)
     backend.update(port.name, ServiceState(port, endpoints, choose(port, endpoints, NodeView("here"))))
     await backend.sync(True)
-    prober = Prober(net.ns, {address: ("two", address) for address in addresses})
-    calls = [Call("pod", protocol, CLUSTER_IP, PORT)] * CONNECTIONS
-    found: Counter[str] = Counter()
-    while left := CONNECTIONS - found.total():  # a datagram may be lost on a busy machine
-        answers = prober.calls(calls[:left], silence=0, patience=20, silent=[False] * left)
-        got = Counter(server for server, _ in answers if server in addresses)
-        assert got, f"nobody answers: {Counter(answers)}"
-        found += got
+    return Prober(net.ns, {address: ("two", address) for address in addresses})
+
+
+def answers(prober: Prober, calls: Sequence[Call]) -> list[str]:
+    """Who answered each call. One that nobody did is made again: a datagram may be lost on a busy machine."""
+    found = [""] * len(calls)
+    while left := [i for i, server in enumerate(found) if not server]:
+        got = prober.calls([calls[i] for i in left], silence=0, patience=20, silent=[False] * len(left))
+        for i, (server, _) in zip(left, got, strict=True):
+            found[i] = server if server not in (REFUSED, NOTHING) else ""
+        assert any(found[i] for i in left), f"nobody answers: {Counter(got)}"
+    return found
+
+
+async def shares(net: Network, mode: str, protocol: Protocol, count: int, scheduler: str = "rr") -> Counter[str]:
+    """How many of CONNECTIONS new connections of one client each of `count` endpoints got."""
+    prober = await serving(net, mode, protocol, count, scheduler)
+    found = Counter(answers(prober, [Call("pod", protocol, CLUSTER_IP, PORT)] * CONNECTIONS))
     prober.close()
     return found
 

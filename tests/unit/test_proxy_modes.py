@@ -14,7 +14,7 @@ from netlab.dataplane.iptables import Counted, Existing, parse_rule, scan
 from netlab.dataplane.iptables.service import IptablesConfig
 from netlab.dataplane.ipvs.termination import leave
 from netlab.dataplane.leftovers import NOTHING, kept_by_iptables, kept_by_ipvs, leftovers
-from netlab.lab.proxymodes import ProxyChoice, check_choice, check_nodes, choose, chosen
+from netlab.lab.proxymodes import ProxyChoice, check_choice, check_nodes, choose, chosen, requested
 from netlab.lab.record import LabError
 from netlab.topology import dump, load
 from netlab.trace import connections
@@ -39,6 +39,22 @@ def test_the_topology_says_and_a_choice_is_remembered(tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
     again.write_text(dump(topology))
     assert load(again).cluster == topology.cluster
+
+
+@pytest.mark.parametrize(
+    ("request_", "choice"),
+    [
+        ({"mode": "ipvs", "scheduler": None, "strict_arp": None}, ProxyChoice("ipvs", "lc", True)),
+        ({"mode": "ipvs", "scheduler": "sh", "strict_arp": False}, ProxyChoice("ipvs", "sh", False)),
+        ({"mode": "nftables", "scheduler": None, "strict_arp": None}, ProxyChoice("nftables")),
+    ],
+)
+def test_what_a_request_leaves_open_of_ipvs_the_topology_says(
+    tmp_path: Path, request_: Obj, choice: ProxyChoice
+) -> None:
+    file = tmp_path / "modes.yaml"
+    file.write_text(TOPOLOGY)
+    assert requested(load(file), request_) == choice
 
 
 def test_wrong_calls_are_explained(tmp_path: Path) -> None:
@@ -104,6 +120,17 @@ def test_a_rule_that_cannot_be_followed_is_named() -> None:
 
 def obj(name: str, **fields: object) -> Obj:
     return {"metadata": {"namespace": "ns", "name": name}, **fields}
+
+
+@pytest.mark.parametrize("mode", ["ipvs", "iptables", "nftables"])
+def test_tables_that_are_others_are_left_alone(mode: str) -> None:
+    """NodeLocal DNSCache has its NOTRACK rules in raw; anyone may have theirs in any table."""
+    others = "".join(
+        f"*{table}\n:PREROUTING ACCEPT [0:0]\n:MINE - [0:0]\n-A PREROUTING -d 169.254.20.10/32 -j MINE\nCOMMIT\n"
+        for table in ("raw", "mangle", "security", "filter", "nat")
+    )
+    kept = {"ipvs": kept_by_ipvs(), "iptables": kept_by_iptables(IptablesConfig("", "10.244.0.0/16"))}
+    assert leftovers(scan(others), kept.get(mode, NOTHING)) == ""
 
 
 def test_connections_get_names() -> None:

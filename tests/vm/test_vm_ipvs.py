@@ -1,336 +1,47 @@
-"""IPVS mode on the stock kernel: packets go where the virtual servers say, and come back.
-
-Two nodes and an outside client on one network, two pods here and one there; the proxy runs on the node "here". In the
-machine's own user namespace, because kernels before 6.11 refuse IPVS in any other.
-"""
+"""IPVS mode on the stock kernel: packets go where the virtual servers say, and come back."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from netlab.client.client import Client
-from netlab.client.fake import FakeApi, eventually
-from netlab.dataplane import ipvs, leftovers
-from netlab.dataplane.iptables import parse, scan
-from netlab.dataplane.ipvs.state import IpvsState
-from netlab.kernel import iptables as kernel_iptables
-from netlab.kernel import netns, throwaway
-from netlab.kernel import nft as kernel_nft
-from netlab.kernel.ipset import IpSetHandle
-from netlab.kernel.ipvs import Ipvs, device_index
-from netlab.node.proxy import NODES, SERVICES, SLICES, Proxier, SyncTiming
-from netlab.node.proxy_ipvs import IpvsBackend
+from netlab.kernel.ipvs import Ipvs
+from netlab.node.proxy import SERVICES
+from tests.vm.ipvs_net import (
+    ADDRESSES,
+    ALL,
+    CLIENT,
+    CLUSTER_IP,
+    FLOWS,
+    FULL,
+    HERE,
+    HERE_IP,
+    KEPT,
+    MASQUERADED,
+    NOTHING,
+    OUTSIDE_IP,
+    PODS,
+    PORT,
+    REFUSED,
+    VIP,
+    Network,
+    api,
+    backend_of,
+    call,
+    changed,
+    connect,
+    endpoints,
+    heard,
+    in_network,
+    running,
+    same_as_desired,
+    service,
+    slice_of,
+)
 
 pytestmark = pytest.mark.vm
-
-HERE_IP, THERE_IP, OUTSIDE_IP = "192.168.0.2", "192.168.0.3", "192.168.0.9"
-PODS = {"one": "10.244.0.11", "two": "10.244.0.12", "far": "10.244.1.13"}
-CLIENT = "10.244.0.10"
-HERE, ALL = {"one", "two"}, {"one", "two", "far"}
-CLUSTER_IP, EXTERNAL, BALANCER, PORT, NODE_PORT = "10.96.0.20", "203.0.113.9", "198.51.100.1", 80, 30080
-TIMING = SyncTiming(min_period=0.0, settle=0.0)
-REFUSED, NOTHING = "refused", "nothing"
-
-
-class Network:
-    """Namespaces: lan (a switch), here and there (nodes), outside, client and the pods."""
-
-    def __init__(self) -> None:
-        names = ("lan", "here", "there", "outside", "client", *PODS)
-        self.ns = {name: netns.create(name) for name in names}
-        ip("lan", "link add lan0 type bridge\nlink set lan0 up")
-        for name, address in {"here": HERE_IP, "there": THERE_IP, "outside": OUTSIDE_IP}.items():
-            ip("lan", f"link add v{name} type veth peer name eth0 netns {name}\nlink set v{name} master lan0 up")
-            ip(name, f"link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up")
-        self._node("here", "10.244.0.1", {"client": CLIENT, "one": PODS["one"], "two": PODS["two"]})
-        self._node("there", "10.244.1.1", {"far": PODS["far"]})
-        ip("here", f"route add 10.244.1.0/24 via {THERE_IP}\nroute add default via {OUTSIDE_IP}")
-        ip("there", f"route add 10.244.0.0/24 via {HERE_IP}\nroute add default via {OUTSIDE_IP}")
-        ip("outside", f"route add default via {HERE_IP}")
-
-    def _node(self, name: str, gateway: str, pods: dict[str, str]) -> None:
-        ip(name, f"link add docker0 type bridge\naddr add {gateway}/24 dev docker0\nlink set docker0 up")
-        for pod, address in pods.items():
-            ip(
-                name,
-                f"link add v{pod} type veth peer name eth0 netns {pod}\nlink set v{pod} master docker0 up\n"
-                f"link set v{pod} type bridge_slave hairpin on",
-            )
-            ip(
-                pod,
-                f"link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {gateway}",
-            )
-        for path in ("ipv4/ip_forward", "bridge/bridge-nf-call-iptables"):
-            self.ns[name].run(lambda path=path: Path(f"/proc/sys/net/{path}").write_text("1"))  # type: ignore[misc]
-
-
-def ip(name: str, batch: str) -> None:
-    subprocess.run(["ip", "-n", name, "-batch", "-"], input=batch, text=True, check=True)
-
-
-class Answer(asyncio.Protocol):
-    """Says its name and the client's address at once, and again for each line."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.data_received(b"")
-
-    def data_received(self, _: bytes) -> None:
-        self.transport.write(f"{self.name} {self.transport.get_extra_info('peername')[0]}\n".encode())
-
-
-class Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def datagram_received(self, _: bytes, address: Any) -> None:
-        self.transport.sendto(f"{self.name} {address[0]}".encode(), address)
-
-
-@asynccontextmanager
-async def servers(net: Network) -> AsyncIterator[None]:
-    loop = asyncio.get_running_loop()
-    held: list[Any] = []
-    for name in PODS:
-        tcp = net.ns[name].socket(socket.AF_INET, socket.SOCK_STREAM)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind(("", 8080))
-        tcp.listen(64)
-        tcp.setblocking(False)
-        held.append(await loop.create_server(lambda name=name: Answer(name), sock=tcp))  # type: ignore[misc]
-        udp = net.ns[name].socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("", 8080))
-        udp.setblocking(False)
-        transport, _ = await loop.create_datagram_endpoint(lambda name=name: Datagrams(name), sock=udp)  # type: ignore[misc]
-        held.append(transport)
-    try:
-        yield
-    finally:
-        for one in held:
-            one.close()
-
-
-async def connect(net: Network, source: str, address: str, port: int, wait: float = 8.0) -> socket.socket:
-    sock = net.ns[source].socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        async with asyncio.timeout(wait):
-            await asyncio.get_running_loop().sock_connect(sock, (address, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def heard(sock: socket.socket) -> tuple[str, str]:
-    """(pod, the client's address as it saw it)"""
-    async with asyncio.timeout(8):
-        data = await asyncio.get_running_loop().sock_recv(sock, 100)
-    pod, seen = data.decode().split("\n")[0].split()
-    return pod, seen
-
-
-async def call(net: Network, source: str, address: str, port: int, wait: float = 8.0) -> tuple[str, str]:
-    """One TCP connection; ("refused", "") or ("nothing", "") where there is none."""
-    try:
-        sock = await connect(net, source, address, port, wait)
-    except ConnectionRefusedError:
-        return REFUSED, ""
-    except TimeoutError:
-        return NOTHING, ""
-    with sock:
-        return await heard(sock)
-
-
-async def ask(sock: socket.socket, address: str, port: int) -> str:
-    """One UDP question on a kept socket: who answers."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(8):
-        await loop.sock_sendto(sock, b"?", (address, port))
-        return (await loop.sock_recv(sock, 100)).decode().split()[0]
-
-
-def service(name: str = "web", address: str = CLUSTER_IP, **spec: Any) -> dict[str, Any]:
-    protocol = spec.pop("protocol", "TCP")
-    port: dict[str, Any] = {"name": "p", "port": PORT, "protocol": protocol}
-    if spec.get("type") in ("NodePort", "LoadBalancer"):
-        port["nodePort"] = spec.pop("node_port", NODE_PORT)
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"namespace": "default", "name": name},
-        "spec": {"clusterIP": address, "ports": [port], **spec},
-    }
-
-
-def slice_of(pods: Iterable[str], name: str = "web", protocol: str = "TCP", **conditions: bool) -> dict[str, Any]:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"namespace": "default", "name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
-        "addressType": "IPv4",
-        "ports": [{"name": "p", "port": 8080, "protocol": protocol}],
-        "endpoints": [
-            {
-                "addresses": [PODS[pod]],
-                "nodeName": "there" if pod == "far" else "here",
-                "conditions": {"ready": True, **conditions},
-            }
-            for pod in sorted(pods)
-        ],
-    }
-
-
-async def api(*objects: dict[str, Any]) -> Client:
-    """An API server that knows the node and these objects."""
-    client = Client(FakeApi())
-    node = await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "here"}})
-    status = {"addresses": [{"type": "InternalIP", "address": HERE_IP}]}
-    await client.update_status(NODES, {**node, "status": status})
-    for obj in objects:
-        made = await client.create(SERVICES if obj["kind"] == "Service" else SLICES, obj)
-        if "status" in obj:
-            await client.update_status(SERVICES, {**made, "status": obj["status"]})
-    return client
-
-
-@asynccontextmanager
-async def running(net: Network, client: Client, mode: str = "ipvs", scheduler: Any = "rr") -> AsyncIterator[Proxier]:
-    proxier = Proxier("here", net.ns["here"], cluster_cidr="10.244.0.0/16", mode=mode, timing=TIMING)
-    if isinstance(proxier.backend, IpvsBackend):
-        proxier.backend.program.configure(scheduler=scheduler)
-    task = asyncio.create_task(proxier.run(client))
-    try:
-        async with servers(net):
-            await eventually(lambda: proxier.full_syncs > 0 or task.done(), "the first sync", timeout=60)
-            yield proxier
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def endpoints(client: Client, proxier: Proxier, pods: Iterable[str], protocol: str = "TCP") -> None:
-    """Changes the endpoints of "web", and waits until the kernel has them."""
-    obj = await client.get(SLICES, "web-1", "default")
-    wanted = slice_of(pods, protocol=protocol)["endpoints"]
-    addresses = sorted(one["addresses"][0] for one in wanted)
-
-    def known() -> bool:
-        states = [state for state in proxier.table.states() if state.port.name.name == "web"]
-        return all(sorted(endpoint.ip for endpoint in state.endpoints) == addresses for state in states)
-
-    await client.update(SLICES, {**obj, "endpoints": wanted})
-    await eventually(lambda: known() and proxier.health.waiting_since is None, "the change written", timeout=60)
-
-
-def in_network(body: Callable[[Network], Awaitable[None]]) -> None:
-    """Runs `body` in a child with network and mount namespaces of its own."""
-
-    async def run() -> None:
-        await body(Network())
-
-    throwaway.run(lambda: asyncio.run(run()), user=False)
-
-
-def backend_of(proxier: Proxier) -> IpvsBackend:
-    assert isinstance(proxier.backend, IpvsBackend)
-    return proxier.backend
-
-
-# -- where packets go -------------------------------------------------------------------------------------------------
-
-FULL: dict[str, Any] = {"type": "LoadBalancer", "externalIPs": [EXTERNAL]}
-VIP = {"status": {"loadBalancer": {"ingress": [{"ip": BALANCER}]}}}
-LOCAL: dict[str, Any] = {"externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
-ADDRESSES = {
-    "cluster": (CLUSTER_IP, PORT),
-    "node port": (HERE_IP, NODE_PORT),
-    "docker0": ("10.244.0.1", NODE_PORT),
-    "external": (EXTERNAL, PORT),
-    "balancer": (BALANCER, PORT),
-}
-# (spec, ready pods) -> rows of (source, address, who answers, how the client is seen by the first of them)
-KEPT, MASQUERADED = "kept", "masqueraded"
-FLOWS: list[tuple[str, dict[str, Any], set[str], list[tuple[str, str, set[str] | str, str]]]] = [
-    (
-        "policy Cluster",
-        {},
-        ALL,
-        [
-            ("client", "cluster", ALL, KEPT),
-            ("here", "cluster", ALL, MASQUERADED),
-            ("outside", "cluster", ALL, MASQUERADED),
-            ("outside", "node port", ALL, MASQUERADED),
-            ("client", "node port", ALL, MASQUERADED),
-            ("client", "docker0", ALL, MASQUERADED),
-            ("here", "node port", ALL, MASQUERADED),
-            ("outside", "external", ALL, MASQUERADED),
-            ("client", "external", ALL, MASQUERADED),
-            ("outside", "balancer", ALL, MASQUERADED),
-            ("client", "balancer", ALL, MASQUERADED),
-        ],
-    ),
-    (
-        "external policy Local",
-        LOCAL,
-        ALL,
-        [
-            ("client", "cluster", ALL, KEPT),
-            ("outside", "node port", HERE, KEPT),
-            ("outside", "external", HERE, KEPT),
-            ("outside", "balancer", HERE, KEPT),
-        ],
-    ),
-    (
-        "external policy Local without a local endpoint",
-        LOCAL,
-        {"far"},
-        [
-            ("client", "cluster", {"far"}, KEPT),
-            ("client", "node port", {"far"}, KEPT),
-            ("outside", "node port", NOTHING, ""),
-            ("outside", "balancer", NOTHING, ""),
-        ],
-    ),
-    ("internal policy Local", {"internalTrafficPolicy": "Local"}, ALL, [("client", "cluster", HERE, KEPT)]),
-    (
-        "no endpoints",
-        {},
-        set(),
-        [
-            ("client", "cluster", REFUSED, ""),
-            ("here", "cluster", REFUSED, ""),
-            ("outside", "node port", REFUSED, ""),
-            ("outside", "external", REFUSED, ""),
-            ("outside", "balancer", REFUSED, ""),
-        ],
-    ),
-    (
-        "source ranges that the client is in",
-        {"loadBalancerSourceRanges": [f"{OUTSIDE_IP}/32"]},
-        ALL,
-        [
-            ("outside", "balancer", ALL, MASQUERADED),
-            ("client", "balancer", NOTHING, ""),
-            ("here", "balancer", NOTHING, ""),
-        ],
-    ),
-]  # fmt: skip
 
 
 def test_packets_go_where_the_policy_says() -> None:
@@ -352,13 +63,6 @@ def test_packets_go_where_the_policy_says() -> None:
         assert not wrong, "\n".join(wrong)
 
     in_network(body)
-
-
-async def changed(proxier: Proxier, write: Awaitable[Any]) -> None:
-    """Does it, and waits until the kernel has what came of it (nothing may come of it)."""
-    await write
-    await asyncio.sleep(0.3)
-    await eventually(lambda: not proxier.table.pending and proxier.health.waiting_since is None, "written", timeout=60)
 
 
 async def differs(net: Network, row: tuple[str, str, set[str] | str, str]) -> str:
@@ -457,165 +161,5 @@ def test_session_affinity_keeps_a_client_with_its_pod() -> None:
             assert len({(await call(net, "client", CLUSTER_IP, PORT))[0] for _ in range(6)}) == 1
             (server,) = Ipvs(net.ns["here"]).servers()
             assert server.server.persistent == 10800
-
-    in_network(body)
-
-
-# -- change -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_connection_outlives_its_endpoint_and_the_real_server_goes_with_it() -> None:
-    async def body(net: Network) -> None:
-        client = await api(service(), slice_of({"one"}))
-        async with running(net, client) as proxier:
-            held = await connect(net, "client", CLUSTER_IP, PORT)
-            assert (await heard(held))[0] == "one"
-            await endpoints(client, proxier, {"two"})
-            kernel = Ipvs(net.ns["here"])
-            (server,) = kernel.servers()
-            weights = {real.server.address: real.server.weight for real in kernel.reals(server.server.frontend)}
-            assert weights == {PODS["one"]: 0, PODS["two"]: 1}
-            assert {(await call(net, "client", CLUSTER_IP, PORT))[0] for _ in range(4)} == {"two"}
-            await asyncio.get_running_loop().sock_sendall(held, b"still there?\n")
-            assert (await heard(held))[0] == "one", "the connection goes on"
-            await endpoints(client, proxier, HERE)
-            weights = {real.server.address: real.server.weight for real in kernel.reals(server.server.frontend)}
-            assert weights == {PODS["one"]: 1, PODS["two"]: 1}, "an endpoint that comes back is used again"
-            await endpoints(client, proxier, {"two"})
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # an end without FIN_WAIT
-            held.close()
-            await drained(proxier, kernel, server.server.frontend)
-            assert [real.server.address for real in kernel.reals(server.server.frontend)] == [PODS["two"]]
-
-    in_network(body)
-
-
-async def drained(proxier: Proxier, kernel: Ipvs, frontend: ipvs.Frontend) -> None:
-    """Until the kernel has forgotten the connection (ten seconds after a reset), and the proxy has looked."""
-    async with asyncio.timeout(120):
-        while len(kernel.reals(frontend)) > 1:
-            await asyncio.sleep(1)
-            await backend_of(proxier).check_draining()
-
-
-def test_udp_flows_follow_the_endpoints() -> None:
-    async def body(net: Network) -> None:
-        client = await api(service(protocol="UDP"), slice_of({"one"}, protocol="UDP"))
-        async with running(net, client) as proxier:
-            with net.ns["client"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                sock.setblocking(False)
-                assert await ask(sock, CLUSTER_IP, PORT) == "one"
-                await endpoints(client, proxier, {"two"}, protocol="UDP")
-                frontend = ipvs.Frontend("UDP", CLUSTER_IP, PORT)
-                assert [real.server.address for real in Ipvs(net.ns["here"]).reals(frontend)] == [PODS["two"]]
-                answers: set[str] = set()
-                for _ in range(5):  # expire_nodest_conn ends the old flow with a packet that is lost
-                    try:
-                        answers.add(await ask(sock, CLUSTER_IP, PORT))
-                    except TimeoutError:
-                        continue
-                assert answers == {"two"}
-
-    in_network(body)
-
-
-def test_what_is_written_is_what_is_there_and_a_new_proxier_adopts_it() -> None:
-    ranges: dict[str, Any] = {"loadBalancerSourceRanges": ["0.0.0.0/0", "10.0.0.0/8"]}
-
-    async def body(net: Network) -> None:
-        shaped = {**service(**FULL, **LOCAL, **ranges, sessionAffinity="ClientIP"), **VIP}
-        other = [service("plain", "10.96.0.21"), slice_of(HERE, "plain"), service("udp", "10.96.0.22", protocol="UDP")]
-        client = await api(shaped, slice_of(ALL), *other)
-        async with running(net, client) as proxier:
-            backend = backend_of(proxier)
-            await same_as_desired(net, backend)
-            await client.delete(SERVICES, "web", "default")
-            await eventually(lambda: len(list(proxier.table.states())) == 2, "the deletion", timeout=60)
-            await eventually(lambda: not proxier.table.pending and proxier.health.waiting_since is None, "written")
-            await same_as_desired(net, backend)
-        # Someone meddles while no proxier runs.
-        ip("here", "addr add 10.96.0.99/32 dev kube-ipvs0")
-        kernel = Ipvs(net.ns["here"])
-        stranger = ipvs.VirtualServer(ipvs.Frontend("TCP", "10.96.0.99", 1), "wlc")
-        kernel.apply([ipvs.Step("add", stranger)])
-        kernel.apply(
-            [ipvs.Step("del", server.server) for server in kernel.servers() if server.server.frontend.port == 80]
-        )
-        async with running(net, client) as proxier:
-            await same_as_desired(net, backend_of(proxier))
-
-    in_network(body)
-
-
-async def same_as_desired(net: Network, backend: IpvsBackend) -> None:
-    """Kernel state, read back, equals the typed desired state; so do the rules."""
-    observed = (await net_ipvs(backend)).state
-    wanted = backend.program.state()
-    assert observed.servers == wanted.servers
-    used = {
-        frontend: {key: real for key, real in reals.items() if real.weight > 0}
-        for frontend, reals in observed.reals.items()
-    }
-    assert used == wanted.reals, "but for those that only finish their connections"
-    assert observed.addresses == wanted.addresses
-    assert observed.members == wanted.members
-    saved = parse(kernel_iptables.save(net.ns["here"]))
-    for table, rules in backend.program.rules().items():
-        for chain in ipvs.fixed_chains(table):
-            assert saved[table].chain(chain) == tuple(rule for rule in rules if rule.chain == chain)
-        present = scan(kernel_iptables.save(net.ns["here"], table=table))[table]
-        assert set(ipvs.jumps(table)) == present.jumps
-
-
-async def net_ipvs(backend: IpvsBackend) -> Any:
-    return await backend._ipvs.observe()
-
-
-def test_modes_are_exchanged_and_leave_nothing_behind() -> None:
-    async def body(net: Network) -> None:
-        here = net.ns["here"]
-        client = await api({**service(**FULL), **VIP}, slice_of(ALL))
-        for mode in ("iptables", "ipvs", "nftables", "ipvs", "iptables"):
-            async with running(net, client, mode) as proxier:
-                await proxier.backend.remove_others()
-                assert {(await call(net, "client", CLUSTER_IP, PORT))[0] for _ in range(12)} == ALL
-                assert (await call(net, "outside", HERE_IP, NODE_PORT))[0] in ALL
-                save = kernel_iptables.save(here)
-                kept = {"iptables": "KUBE-SEP-" in save, "ipvs": "KUBE-LOAD-BALANCER" in save}
-                kept["nftables"] = "table ip kube-proxy" in kernel_nft.ruleset(here)
-                assert kept == {name: name == mode for name in kept}
-                assert bool(device_index(here)) == (mode == "ipvs")
-                assert bool(Ipvs(here).servers()) == (mode == "ipvs")
-                assert bool(IpSetHandle(here).all()) == (mode == "ipvs")
-                if mode == "nftables":
-                    assert "KUBE-" not in save
-                if mode == "iptables":
-                    rest = leftovers.leftovers(scan(save), leftovers.kept_by_iptables(proxier.backend.program.config))  # type: ignore[attr-defined]
-                    assert rest == ""
-
-    in_network(body)
-
-
-def test_standing_connections_survive_the_change_to_ipvs() -> None:
-    async def body(net: Network) -> None:
-        client = await api(service(), slice_of(ALL))
-        async with running(net, client, "iptables"):
-            held = await connect(net, "client", CLUSTER_IP, PORT)
-            who, _ = await heard(held)
-        async with running(net, client, "ipvs") as proxier:
-            await proxier.backend.remove_others()
-            await asyncio.get_running_loop().sock_sendall(held, b"and now?\n")
-            assert (await heard(held))[0] == who
-            held.close()
-
-    in_network(body)
-
-
-def test_the_sysctls_that_upstream_sets() -> None:
-    async def body(net: Network) -> None:
-        async with running(net, await api(service(), slice_of(ALL))):
-            for name in ("conntrack", "expire_nodest_conn", "expire_quiescent_template"):
-                assert net.ns["here"].read_proc(f"/proc/sys/net/ipv4/vs/{name}").strip() == "1"
-            assert IpvsState().device is False
 
     in_network(body)

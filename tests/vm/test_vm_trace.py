@@ -1,6 +1,6 @@
 """`klab trace` in IPVS mode, on the stock kernel: every cell of the table, and what is predicted is what happens.
 
-In the network of `test_vm_ipvs`, because this kernel refuses IPVS to a lab, which has a user namespace of its own.
+In the network of `ipvs_net`, because this kernel refuses IPVS to a lab, which has a user namespace of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from netlab.trace.model import from_obj
 from netlab.trace.session import Request, run
 from tests.labs import trace_table
 from tests.labs.trace_table import Cell, wrong
-from tests.vm.test_vm_ipvs import (
+from tests.vm.ipvs_net import (
     ADDRESSES,
     FLOWS,
     FULL,

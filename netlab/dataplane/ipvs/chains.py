@@ -95,8 +95,8 @@ _ASKED = (
 
 
 def fixed_chains(table: str) -> tuple[str, ...]:
-    """Our chains of a table; they are there whatever the Services are."""
-    return _CHAINS[table]
+    """Our chains of a table, none in most; they are there whatever the Services are."""
+    return _CHAINS.get(table, ())
 
 
 def jumps(table: str) -> tuple[Rule, ...]:
