@@ -3,10 +3,10 @@
 `python -m tests.bench.bench_services [--modes NAMES] [--sizes NUMBERS] [--svg FILE]`
 
 One sandbox for each mode and number of Services: the first sync, what the tool alone needs for the same text (the
-floor: `iptables-restore`, or `nft -f` in transactions as large as its socket takes, or ipset,
-ipvsadm, ip and iptables-restore), endpoints changed by the API until the first packet arrives at the new one, what the tool and the kernel alone need for those texts, and new connections.
-So only ratios within a row, and rows of one run, need be believed. The costs of a connection are also drawn, as SVG.
-IPVS is measured where the kernel has it:
+floor: `iptables-restore`; `nft -f` in transactions as large as its socket takes; `ipset`, `ipvsadm`, `ip` and
+`iptables-restore`), endpoints changed by the API until the first packet arrives at the new one, what the tool and the
+kernel alone need for those texts, and new connections. So only ratios within a row, and rows of one run, need be
+believed. The costs of a connection are also drawn, as SVG. IPVS is measured where the kernel has it:
 `NETLAB_VM_COMMAND='python -m tests.bench.bench_services --modes ipvs,iptables-legacy' scripts/vm-test`.
 """
 
@@ -270,7 +270,7 @@ async def _settled(proxier: Timed) -> None:
 
 
 async def _tool_alone(kernel: Recording) -> Cost:
-    """The first text once more, into an empty namespace; IPVS' steps stand before it. Nothing where a tool is missing."""
+    """The first text once more, into an empty namespace; IPVS' steps stand before it. Nothing where a tool is none."""
     steps = list(itertools.takewhile(lambda what: what[0] == "steps", kernel.written))
     if not kernel.written or (steps and not all(map(shutil.which, IPVS_TOOLS))):
         return Cost()

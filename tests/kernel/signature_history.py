@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -253,7 +253,7 @@ class LiveHistory(RuleBasedStateMachine):
     def settled(self) -> None:
         if not hasattr(self, "proxier"):
             return
-        asyncio.run(self.settle())
+        self.settle()
         self.equals_a_full_sync()
         self.connections_stand()
 
@@ -297,13 +297,13 @@ class LiveHistory(RuleBasedStateMachine):
         else:
             self.objects[kind, name] = obj
 
-    async def settle(self) -> None:
+    def settle(self) -> None:
         try:
-            await self.proxier.sync()
+            asyncio.run(self.proxier.sync())
         except Killed:
             self.seen["killed"] += 1
             self.restart()
-            await self.proxier.sync()
+            asyncio.run(self.proxier.sync())
 
     def reachable(self, name: str, port: str) -> set[str]:
         """Who may answer the pod's calls to the cluster IP."""
@@ -352,7 +352,13 @@ def held_by(ns: netns.NetNs, mode: str) -> object:
     return {key: rules for key, rules in found.items() if rules or key[1].startswith("KUBE-")}
 
 
-def histories(machine: type[LiveHistory], mode: str, examples: int = 8, steps: int = 12) -> Counter[str]:
+SHRUNK = (Phase.generate, Phase.target, Phase.shrink)
+AS_FOUND = (Phase.generate, Phase.target)
+
+
+def histories(
+    machine: type[LiveHistory], mode: str, examples: int = 8, steps: int = 12, phases: Sequence[Phase] = SHRUNK
+) -> Counter[str]:
     """Runs so many random histories in this process' namespaces; what has happened in them."""
     net = Network()
     Servers(net).start()
@@ -362,6 +368,7 @@ def histories(machine: type[LiveHistory], mode: str, examples: int = 8, steps: i
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
+            phases=phases,
             deadline=None,
             derandomize=True,
             database=None,
