@@ -21,23 +21,31 @@ _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.option("--path", "only_path", is_flag=True, help="Where the file is, instead of what is in it.")
 @click.option("--as", "user", metavar="USER", help="With a new certificate of this user, as system:kube-scheduler.")
 @click.option("--as-group", "groups", metavar="GROUP", multiple=True, help="A group of that user; may be repeated.")
+@click.option("--inside", is_flag=True, help="For programs on the lab's own machines (klab exec, klab shell).")
 @click.pass_context
-def kubeconfig_command(ctx: click.Context, only_path: bool, user: str | None, groups: tuple[str, ...]) -> None:
+def kubeconfig_command(
+    ctx: click.Context, only_path: bool, user: str | None, groups: tuple[str, ...], inside: bool
+) -> None:
     """The administrator's kubeconfig of a lab, or one for another user.
 
     Any name will do with --as: a cluster has no list of users, and its RoleBindings say what each may do.
     """
     paths = this_lab(ctx)
-    if user is not None or groups:
-        if user is None or only_path:
-            raise click.UsageError("--as-group needs --as, and --path goes with neither", ctx)
-        if not 0 < len(user) <= 64:
-            raise click.UsageError("--as: a user's name has 1 to 64 characters", ctx)
-        from netlab.lab.credentials import kubeconfig_for
-
-        click.echo(kubeconfig_for(paths, record_of(paths).api_url, user, groups), nl=False)
+    if only_path and (user is not None or groups or inside):
+        raise click.UsageError("--path goes with no other option", ctx)
+    if groups and user is None:
+        raise click.UsageError("--as-group needs --as", ctx)
+    if user is not None and not 0 < len(user) <= 64:
+        raise click.UsageError("--as: a user's name has 1 to 64 characters", ctx)
+    if not inside and user is None:
+        click.echo(str(paths.kubeconfig) if only_path else paths.kubeconfig.read_text(), nl=only_path)
         return
-    click.echo(str(paths.kubeconfig) if only_path else paths.kubeconfig.read_text(), nl=only_path)
+    from netlab.lab.credentials import inside_url, kubeconfig_for
+
+    outside = record_of(paths).api_url
+    url = inside_url(paths) if inside else outside
+    text = kubeconfig_for(paths, url, user, groups) if user else paths.kubeconfig.read_text().replace(outside, url)
+    click.echo(text, nl=False)
 
 
 @click.command("env", epilog='Example: eval "$(klab env)" && kubectl get nodes')

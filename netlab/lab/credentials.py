@@ -15,6 +15,7 @@ from netlab.apiserver import pki
 from netlab.lab.components import api_url, component_kubeconfig, node_kubeconfig
 from netlab.lab.record import LabError, load_record, write_atomically
 from netlab.sandbox.paths import LabPaths
+from netlab.topology import load
 from netlab.topology.model import Topology
 
 ADDONS = ("netlab:addons", ("system:masters",))
@@ -28,6 +29,11 @@ KUBE_NETWORK_POLICIES = (
     ("system:serviceaccounts", "system:serviceaccounts:kube-system"),
 )
 """As upstream, proxy and overlay do not act with the node's own identity, which may see only its own node."""
+
+
+def inside_url(paths: LabPaths) -> str:
+    """Where the lab's own machines find the API."""
+    return api_url(load(paths.topology))
 
 
 def write_credentials(paths: LabPaths, topology: Topology, server_names: Sequence[str]) -> None:

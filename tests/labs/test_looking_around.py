@@ -42,6 +42,10 @@ def _files(user: User) -> None:
     assert variables["KUBECONFIG"] == user.klab("kubeconfig", "--path").stdout.strip()
     assert f"export KLAB_LAB={variables['KLAB_LAB']}" in user.klab("env").stdout.splitlines()
     assert "clusters:" in user.klab("kubeconfig").stdout
+    inside = user.home / "inside.conf"
+    inside.write_text(user.klab("kubeconfig", "--inside").stdout)
+    seen = user.klab("exec", "client", "--", "kubectl", "--kubeconfig", str(inside), "get", "nodes", "-o", "name")
+    assert seen.stdout == "node/node\n", seen.stderr
     listed = user.klab("logs").stdout
     assert {"apiserver", "labd", "agent-0", "init"} <= {line.split()[0] for line in listed.splitlines()[1:]}
     assert user.klab("logs", "apiserver", "--tail", "1").returncode == 0
