@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -25,6 +26,7 @@ from netlab.runtime import PRELOAD
 from netlab.sandbox.doctor import missing_programs
 from netlab.sandbox.launch import LabRunning, Launched, destroy, launch, running_pid
 from netlab.sandbox.paths import LabPaths
+from netlab.sandbox.removal import remove
 from netlab.sandbox.spec import ProcessSpec
 from netlab.topology import dump, find, load
 from netlab.topology.model import Topology
@@ -123,7 +125,8 @@ def _begin(
         record = record.moved_to(api.getsockname()[1])
         save_record(paths, record)
         write_atomically(paths.topology, dump(topology))
-        shutil.rmtree(paths.pods, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(paths.pods)
         paths.create()
         with _control_socket(paths) as control:
             return record, _launch(paths, options, began, api, control)
@@ -194,7 +197,7 @@ def down(name: str, *, purge: bool = False) -> bool:
     ended = destroy(paths, grace=2.0)
     removed = False
     if purge and paths.state.exists():
-        shutil.rmtree(paths.state)
+        remove(paths.state)
         removed = True
     shutil.rmtree(paths.runtime, ignore_errors=True)
     return ended or removed

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from netlab.sandbox.data import spec_data
 from netlab.sandbox.enter import enter
 from netlab.sandbox.locate import LabNotRunning, lock_is_held, process_start, running_pid
 from netlab.sandbox.paths import INIT_SOCKET, LabPaths, images_dir
+from netlab.sandbox.removal import remove
 from netlab.sandbox.spec import ProcessSpec, SandboxError
 
 __all__ = ["LabNotRunning", "LabRunning", "LaunchError", "Launched", "destroy", "enter", "launch", "running_pid"]
@@ -121,7 +121,8 @@ def _lock(lab: LabPaths) -> int:
 
 def _clean(lab: LabPaths) -> None:
     """What a lab that was killed has left: logs and volumes of pods that no longer are."""
-    shutil.rmtree(lab.pods, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove(lab.pods)
     lab.pods.mkdir(parents=True, exist_ok=True)
     lab.pid.unlink(missing_ok=True)
     _remove_cgroup(lab)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from runtime_pods import AGNHOST, ended, pod, text
 from sandbox_lab import Box, running
 
 from netlab.runtime.contract import StartError
-from netlab.sandbox import idmap
+from netlab.sandbox import idmap, removal
 
 
 @pytest.fixture
@@ -39,3 +40,13 @@ async def pods() -> None:
         id_ = await web.run(image=AGNHOST, args=("netexec",))
         assert (await web.runtime.exec_sync(id_, ["hostname"])).stdout == b"web\n"
         assert text(await ended(web.runtime, await web.run("sh", "-c", "hostname", image="busybox"))) == "web\n"
+
+
+def test_what_pods_left_is_deleted_by_root_of_a_namespace(tmp_path: Path) -> None:
+    """As `klab down --purge` does where the user may not: what other ids wrote."""
+    left = tmp_path / "left" / "deep"
+    left.mkdir(parents=True)
+    (left / "file").write_text("x")
+    assert removal._as_root_of_a_namespace(tmp_path / "left")
+    removal.remove(tmp_path / "left")
+    assert list(tmp_path.iterdir()) == []
