@@ -18,7 +18,7 @@ from netlab.api.errors import StatusError, bad_request, status
 from netlab.api.measuring import TEXT, exposition
 from netlab.client.gate import User, certified
 from netlab.client.requested import counted
-from netlab.node.kubelet import measured, stats
+from netlab.node.kubelet import measured, nodelogs, stats
 from netlab.node.kubelet.clock import parse
 from netlab.node.kubelet.delegated import Delegated
 from netlab.node.kubelet.kubelet import Kubelet
@@ -265,6 +265,23 @@ async def _logs(server: KubeletServer, call: _Call) -> bool:
     return gone is None
 
 
+async def _node_logs(server: KubeletServer, call: _Call) -> bool:
+    """/logs/: the node's log files."""
+    metas = [(worker.pod["metadata"], worker.uid) for worker in server.kubelet.workers.values()]
+    places = [server.context.log_dir(meta["namespace"], meta["name"], uid) for meta, uid in metas]
+    found = nodelogs.find(call.parts, places)
+    if found is None:
+        respond(call.writer, 404, b"404 page not found\n")
+    elif found.file is not None:
+        respond(call.writer, 200, await asyncio.to_thread(found.file.read_bytes), "text/plain; charset=utf-8")
+    elif not call.request.path.endswith("/"):
+        there = f"{call.request.path.rpartition('/')[2]}/"
+        respond(call.writer, 301, b"", more=[("Location", there)])
+    else:
+        respond(call.writer, 200, nodelogs.listing(found.entries), "text/html; charset=utf-8")
+    return True
+
+
 async def _exec(server: KubeletServer, call: _Call) -> bool:
     worker, name = server.container(call.parts)
     await serve_exec(server.context, worker, name, call.request, call.wire, call.writer)
@@ -292,6 +309,7 @@ HANDLERS: Mapping[str, Handler] = {
     "stats": _stats,
     "metrics": _metrics,
     "containerLogs": _logs,
+    "logs": _node_logs,
     "exec": _exec,
     "attach": _attach,
     "portForward": _port_forward,

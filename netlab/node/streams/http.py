@@ -16,6 +16,7 @@ from netlab.api.types import Obj
 
 MAX_HEAD = 64 * 1024
 REASONS = {
+    301: "Moved Permanently",
     101: "Switching Protocols",
     200: "OK",
     400: "Bad Request",
@@ -90,9 +91,15 @@ def head(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def respond(writer: asyncio.StreamWriter, status: int, body: bytes, content_type: str = "text/plain") -> None:
+def respond(
+    writer: asyncio.StreamWriter,
+    status: int,
+    body: bytes,
+    content_type: str = "text/plain",
+    more: Sequence[tuple[str, str]] = (),
+) -> None:
     """A whole response."""
-    headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+    headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), *more]
     writer.write(head(status, headers) + body)
 
 
