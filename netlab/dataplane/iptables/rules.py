@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 State = Literal["INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT"]
@@ -19,6 +20,7 @@ _PLAIN = re.compile(r"[-_0-9A-Za-z]+")
 _ESCAPED = str.maketrans({character: f"\\{character}" for character in "\"\\'"})
 
 
+@lru_cache(maxsize=16384)
 def quote(text: str) -> str:
     """A string option as xtables_save_string writes it: quoted unless it is one plain word."""
     if _PLAIN.fullmatch(text):
@@ -106,10 +108,11 @@ class Statistic:
 
     share: int
 
-    @classmethod
-    def one_in(cls, count: int) -> Statistic:
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def one_in(count: int) -> Statistic:
         """As upstream asks for it, with ten digits, and the kernel then rounds it."""
-        return cls.of(float(f"{1 / count:.10f}"))
+        return Statistic.of(float(f"{1 / count:.10f}"))
 
     @classmethod
     def of(cls, probability: float) -> Statistic:

@@ -279,17 +279,14 @@ class _Builder:
 
     def _spread(self, chain: str, endpoints: Sequence[Endpoint]) -> Iterator[Rule]:
         """Affinity first, then each endpoint with probability 1/(those left): all equally likely in the end."""
-        targets = [
-            (self._comment(f"{self.label} -> {ep}"), names.endpoint_chain(self.port.name, str(ep))) for ep in endpoints
-        ]
+        commented = not self.config.large_cluster
+        targets = [_way(self.port.name, self.label, str(ep), commented) for ep in endpoints]
         if self.port.affinity_seconds is not None:
-            for comment, sep in targets:
-                check = Recent("rcheck", sep, self.port.affinity_seconds, reap=True, mask=self._host_mask())
-                yield Rule(chain, Jump(sep), (*comment, check))
-        for index, (comment, sep) in enumerate(targets):
-            left = len(targets) - index
-            share = (Statistic.one_in(left),) if left > 1 else ()
-            yield Rule(chain, Jump(sep), (*comment, *share))
+            for comment, jump in targets:
+                check = Recent("rcheck", jump.chain, self.port.affinity_seconds, reap=True, mask=self._host_mask())
+                yield Rule(chain, jump, (*comment, check))
+        for left, (comment, jump) in zip(range(len(targets), 0, -1), targets, strict=True):
+            yield Rule(chain, jump, (*comment, Statistic.one_in(left)) if left > 1 else comment)
 
     def endpoints(self) -> None:
         comment = self._comment(self.label)
@@ -304,6 +301,12 @@ class _Builder:
 
     def _host_mask(self) -> str:
         return "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" if self.config.family == "IPv6" else "255.255.255.255"
+
+
+@lru_cache(maxsize=16384)
+def _way(name: ServicePortName, label: str, text: str, commented: bool) -> tuple[tuple[Match, ...], Jump]:
+    """How a Service leads to one endpoint, whatever its share."""
+    return ((Comment(f"{label} -> {text}"),) if commented else ()), Jump(names.endpoint_chain(name, text))
 
 
 @lru_cache(maxsize=16384)
