@@ -171,10 +171,11 @@ def test_adopts(space: Space) -> None:  # noqa: F811
 
 
 @conformance("Job should delete a job")
-def test_deleted(space: Space) -> None:  # noqa: F811
+@pytest.mark.parametrize("policy", ["Foreground", "Background"])
+def test_deleted(space: Space, policy: str) -> None:  # noqa: F811
     path = _job(space, pause(), parallelism=2, completions=2)
     _running(space, 2)
-    space.api.call("DELETE", path, {"propagationPolicy": "Foreground"})
+    space.api.call("DELETE", path, {"propagationPolicy": policy})
     space.wait("it is gone", lambda: space.api.gone(path))
     emptied(space, space.path("pods"), "pods")
 
