@@ -7,6 +7,7 @@ Deployment does not look at a thousand pods a thousand times.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -34,6 +35,10 @@ class Snapshot(Protocol):
     def namespace_labels(self) -> Mapping[str, Mapping[str, str]]: ...
     @property
     def storage(self) -> Storage: ...
+    def users(self, claim: str) -> int:
+        """How many placed pods use the claim (namespace/name)."""
+        ...
+
     def matching(self, namespace: str, selector: Selector) -> Mapping[str, int]:
         """How many live pods of the namespace match, by node name."""
         ...
@@ -53,6 +58,7 @@ class Cache:
         self._assumed: set[str] = set()
         self._with_affinity: dict[str, PodInfo] = {}
         self._with_anti: dict[str, PodInfo] = {}
+        self._users: Counter[str] = Counter()
         self._counters: dict[tuple[str, Selector], dict[str, int]] = {}
         self.namespace_labels: dict[str, Mapping[str, str]] = {}
         self.selectors: DefaultSelectors | None = None
@@ -92,6 +98,9 @@ class Cache:
                 self._counters.pop(next(iter(self._counters)))
             self._counters[key] = found
         return found
+
+    def users(self, claim: str) -> int:
+        return self._users[claim]
 
     def set_node(self, node: Obj) -> None:
         """A Node appeared or changed."""
@@ -147,6 +156,7 @@ class Cache:
         if pod is None:
             return None
         self._assumed.discard(uid)
+        self._users.subtract(pod.claim_keys)
         self._with_affinity.pop(uid, None)
         self._with_anti.pop(uid, None)
         info = self._infos.get(pod.node)
@@ -158,6 +168,7 @@ class Cache:
 
     def _put(self, pod: PodInfo) -> None:
         self._pods[pod.uid] = pod
+        self._users.update(pod.claim_keys)
         self._info(pod.node).add(pod)
         if pod.anti_affinity.required:
             self._with_anti[pod.uid] = pod

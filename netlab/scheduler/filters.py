@@ -121,6 +121,24 @@ def node_resources_fit(pod: PodInfo, snapshot: Snapshot) -> Check | None:
     return check
 
 
+def volume_restrictions(pod: PodInfo, snapshot: Snapshot) -> Check | None:
+    """A claim of mode ReadWriteOncePod is for one pod, wherever that is."""
+    claims = [key for key in pod.claim_keys if "ReadWriteOncePod" in volumes.modes(key, snapshot.storage)]
+    used = {key: count for key in claims if (count := snapshot.users(key))}
+    if not used:
+        return None
+    reason = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+    rejection = _fixed("VolumeRestrictions", reason, True)
+
+    def gone(node: NodeInfo, key: str) -> int:
+        """Users of the claim that preemption has taken from the node, to try it."""
+        return sum(
+            key in one.claim_keys for uid, one in snapshot.by_name[node.name].pods.items() if uid not in node.pods
+        )
+
+    return lambda node: rejection if any(count > gone(node, key) for key, count in used.items()) else None
+
+
 def volume_binding(pod: PodInfo, snapshot: Snapshot) -> Check | None:
     """The pod's volumes are within the node's reach, or can be bound or made there."""
     reasons = volumes.conflict(pod, snapshot.storage) if pod.claims else None
@@ -171,6 +189,7 @@ FILTERS: tuple[Prepare, ...] = (
     node_affinity,
     node_ports,
     node_resources_fit,
+    volume_restrictions,
     volume_binding,
     pod_topology_spread,
     inter_pod_affinity,

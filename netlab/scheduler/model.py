@@ -185,6 +185,11 @@ class PodInfo:
         return tuple(found)
 
     @cached_property
+    def claim_keys(self) -> list[str]:
+        """namespace/name of each of them."""
+        return [meta.join_key(self.namespace, name) for name, _ in self.claims]
+
+    @cached_property
     def gates(self) -> list[str]:
         return [gate["name"] for gate in self.spec.get("schedulingGates") or ()]
 

@@ -15,7 +15,7 @@ from netlab.scheduler.cycle import Failure, Nominations, judge, prepare, with_no
 from netlab.scheduler.filters import Check
 from netlab.scheduler.model import NodeInfo, PodInfo
 
-CURABLE = ("NodeResourcesFit", "NodePorts")
+CURABLE = ("NodeResourcesFit", "NodePorts", "VolumeRestrictions")
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 

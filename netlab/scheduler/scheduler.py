@@ -48,7 +48,9 @@ log = logging.getLogger(__name__)
 FINISHED = ("Succeeded", "Failed")
 SPREAD_OWNERS = ("ReplicaSet", "ReplicationController", "StatefulSet")
 NOT_SPREAD_BY = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "controller-revision-hash")
-AFTER_POD_GONE = frozenset({"NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity"})
+AFTER_POD_GONE = frozenset(
+    {"NodeResourcesFit", "NodePorts", "VolumeRestrictions", "PodTopologySpread", "InterPodAffinity"}
+)
 AFTER_POD_PLACED = frozenset({"PodTopologySpread", "InterPodAffinity"})
 
 

@@ -76,6 +76,12 @@ def conflict(pod: PodInfo, storage: Storage) -> Callable[[NodeInfo], list[str]] 
     return check
 
 
+def modes(claim: str, storage: Storage) -> list[str]:
+    """The access modes of a claim (namespace/name)."""
+    found = storage.claims.get(claim)
+    return list((found or {}).get("spec", {}).get("accessModes") or ())
+
+
 def wanted(pod: PodInfo, storage: Storage, node: NodeInfo) -> Bindings | None:
     """What is to be bound before the pod is; None where all is."""
     unbound = _unbound(pod, storage) if pod.claims else []

@@ -443,3 +443,22 @@ def test_how_far_a_binding_is() -> None:
         progress(asked, Storage({"default/c": claim(class_name="late")}), {HOST: "a"})
     with pytest.raises(BindingError, match='ClaimRef got reset for pv "la"'):
         progress(Bindings("a", static=((mine, volume),)), Storage({"default/c": mine}, {"la": volume}), {HOST: "a"})
+
+
+def test_a_claim_for_one_pod_has_one_pod() -> None:
+    cache = cluster([node("a"), node("b")])
+    mine = claim(volume="here", bound=True)
+    mine["spec"]["accessModes"] = ["ReadWriteOncePod"]
+    cache.storage = Storage({"default/c": mine}, {"here": {"metadata": {"name": "here"}, "spec": {}}})
+    first = pod("p", volumes=[OWN])
+    where = placed(first, cache)
+    cache.assume(PodInfo(first), where)
+    reason = "2 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+    assert refused(pod("q", volumes=[OWN]), cache) == f"0/2 nodes are available: {reason}."
+    important = PodInfo(pod("q", volumes=[OWN], priority=100))
+    failure = schedule(important, cache)
+    assert isinstance(failure, Failure)
+    evicted = preempt(important, failure, cache, {})
+    assert isinstance(evicted, Preemption) and [one.name for one in evicted.victims] == ["p"]
+    cache.remove_pod("p")
+    assert placed(pod("q", volumes=[OWN]), cache) in ("a", "b")
