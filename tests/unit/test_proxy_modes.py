@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from netlab.dataplane.ipvs.termination import leave
 from netlab.dataplane.leftovers import NOTHING, kept_by_iptables, kept_by_ipvs, leftovers
 from netlab.lab.proxymodes import ProxyChoice, check_choice, check_nodes, choose, chosen, requested
 from netlab.lab.record import LabError
+from netlab.node.proxy import Proxier, SyncTiming
+from netlab.node.proxy_fake import FakeNetfilter
 from netlab.topology import dump, load
 from netlab.trace import connections
 
@@ -131,6 +134,25 @@ def test_tables_that_are_others_are_left_alone(mode: str) -> None:
     )
     kept = {"ipvs": kept_by_ipvs(), "iptables": kept_by_iptables(IptablesConfig("", "10.244.0.0/16"))}
     assert leftovers(scan(others), kept.get(mode, NOTHING)) == ""
+
+
+def test_a_proxy_that_cannot_remove_the_former_mode_tries_again() -> None:
+    """And it does not say before that it has settled."""
+    timing = SyncTiming(retry=0.01, others=0.0)
+    proxier = Proxier("node", None, cluster_cidr="10.244.0.0/16", kernel=FakeNetfilter(), timing=timing)
+    failures = [OSError("the table is held"), OSError("still")]
+    done: list[bool] = []
+
+    async def remove_others() -> None:
+        done.append(proxier.settled.is_set())
+        if failures:
+            raise failures.pop()
+
+    proxier.backend.remove_others = remove_others  # type: ignore[method-assign]
+    proxier.synced.set()
+    asyncio.run(asyncio.wait_for(proxier._remove_others(), 10))
+    assert done == [False, False, False]
+    assert proxier.settled.is_set()
 
 
 def test_connections_get_names() -> None:
