@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from netlab.api import meta
 from netlab.api.errors import StatusError
 from netlab.api.types import Obj
 from netlab.client.kinds import ENDPOINT_SLICES, NODES
 from netlab.controllers import endpointslice_plan as planning
+from netlab.controllers import topology_hints
 from netlab.controllers.context import Context
 from netlab.controllers.pacing import Pacer
 from netlab.controllers.service_watch import ServiceWatch, selected_pods
@@ -34,6 +36,8 @@ class EndpointSliceController:
         self.watch = ServiceWatch(context, self.pacer.add)
         self.slices, self.nodes = context.informer(ENDPOINT_SLICES), context.informer(NODES)
         self.events = context.recorder("endpoint-slice-controller")
+        self._hinted: set[str] = set()
+        """Services whose endpoints have zones allotted, as far as this process has seen."""
         self.slices.add_index(BY_SERVICE, slice_service)
         self.slices.add_handler(None, self._slice_updated, self._slice_deleted)
         self.nodes.add_handler(self._node, self._node_updated)
@@ -49,6 +53,7 @@ class EndpointSliceController:
         service = self.watch.services.store.get(key)
         slices = self.slices.by_index(BY_SERVICE, key)
         if service is None:
+            self._hinted.discard(key)
             await asyncio.gather(*(self._delete(one) for one in slices))
             return
         if (
@@ -62,12 +67,29 @@ class EndpointSliceController:
             for node in self.nodes.store.values()
             if planning.ZONE in meta.labels(node)
         }
-        changes = planning.plan(service, selected_pods(self.watch.pods, service), slices, zones, meta.now_rfc3339())
+        ratios = topology_hints.shares(self.nodes.store.values()) if topology_hints.wanted(service) else {}
+        pods = selected_pods(self.watch.pods, service)
+        changes = planning.plan(service, pods, slices, zones, meta.now_rfc3339(), ratios)
+        self._tell_hints(service, changes)
         await asyncio.gather(
             *(self._create(service, one) for one in changes.create),
             *(self._update(one) for one in changes.update),
             *(self._delete(one) for one in changes.delete),
         )
+
+    def _tell_hints(self, service: Obj, changes: planning.Changes) -> None:
+        key = meta.key(service)
+        for family, why in changes.refused.items():
+            self.events.event(service, "Warning", topology_hints.DISABLED, f"{why}, addressType: {family}")
+        if changes.hinted and key not in self._hinted:
+            text = f"Topology Aware Hints has been enabled, addressType: {changes.hinted[0]}"
+            self.events.event(service, "Normal", topology_hints.ENABLED, text)
+        if changes.hinted:
+            self._hinted.add(key)
+        elif key in self._hinted:
+            self._hinted.discard(key)
+            if not changes.refused:
+                self.events.event(service, "Normal", topology_hints.DISABLED, "Topology Aware Hints has been disabled")
 
     async def _create(self, service: Obj, one: Obj) -> None:
         try:
@@ -106,7 +128,10 @@ class EndpointSliceController:
     def _node_updated(self, old: Obj, new: Obj) -> None:
         if meta.labels(old).get(planning.ZONE) != meta.labels(new).get(planning.ZONE):
             self._all()
+        elif topology_hints.matters(old) != topology_hints.matters(new):
+            self._all(topology_hints.wanted)
 
-    def _all(self) -> None:
-        for key in self.watch.services.store:
-            self.queue.add(key)
+    def _all(self, which: Callable[[Obj], bool] = lambda _: True) -> None:
+        for key, service in self.watch.services.store.items():
+            if which(service):
+                self.queue.add(key)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from netlab.api import meta
 from netlab.api.types import Obj
 from netlab.controllers import endpoint_addresses as addresses
+from netlab.controllers import topology_hints
 from netlab.controllers.pods import is_ready
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -24,6 +25,10 @@ class Changes:
     create: list[Obj] = field(default_factory=list)
     update: list[Obj] = field(default_factory=list)
     delete: list[Obj] = field(default_factory=list)
+    hinted: list[str] = field(default_factory=list)
+    """Address types whose endpoints have zones allotted (`topology_hints`)."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Address type → why its endpoints have none."""
 
 
 def endpoint(service: Obj, pod: Obj, address: str, zones: Mapping[str, str]) -> Obj:
@@ -48,7 +53,7 @@ def endpoint(service: Obj, pod: Obj, address: str, zones: Mapping[str, str]) -> 
     if name:
         made["hostname"] = name
     close = service["spec"].get("trafficDistribution") in ("PreferClose", "PreferSameZone")
-    if close and made.get("zone") and made["conditions"]["ready"]:
+    if close and not topology_hints.wanted(service) and made.get("zone") and made["conditions"]["ready"]:
         made["hints"] = {"forZones": [{"name": made["zone"]}]}
     return made
 
@@ -68,14 +73,17 @@ def plan(
     slices: Sequence[Obj],
     zones: Mapping[str, str],
     trigger_time: str | None = None,
+    ratios: Mapping[str, float] | None = None,
 ) -> Changes:
-    """What to write so that the slices say what the pods are. `slices` are those that we manage for this Service."""
+    """What to write so that the slices say what the pods are. `slices` are those that we manage for this Service.
+
+    `ratios`: the zones' parts of all CPUs, for Services that want topology aware routing."""
     changes = Changes()
     wanted = addresses.families(service)
     changes.delete.extend(s for s in slices if s.get("addressType") not in wanted)
     for family in wanted:
         mine = [s for s in slices if s.get("addressType") == family]
-        _plan_family(service, pods, mine, zones, family, changes)
+        _plan_family(service, pods, mine, zones, ratios or {}, family, changes)
     for one in (*changes.create, *changes.update):
         if trigger_time:
             meta.set_annotation(one, addresses.TRIGGER_TIME, trigger_time)
@@ -83,7 +91,13 @@ def plan(
 
 
 def _plan_family(
-    service: Obj, pods: Iterable[Obj], slices: list[Obj], zones: Mapping[str, str], family: str, changes: Changes
+    service: Obj,
+    pods: Iterable[Obj],
+    slices: list[Obj],
+    zones: Mapping[str, str],
+    ratios: Mapping[str, float],
+    family: str,
+    changes: Changes,
 ) -> None:
     groups: dict[str, tuple[list[Obj], dict[str, Obj]]] = {}
     for pod in pods:
@@ -93,6 +107,14 @@ def _plan_family(
         ports = addresses.ports_of(service, pod)
         _, members = groups.setdefault(_port_key(ports), (ports, {}))
         members[meta.uid(pod)] = endpoint(service, pod, address, zones)
+    if topology_hints.wanted(service):
+        _allot(
+            {uid: one for _, members in groups.values() for uid, one in members.items()},
+            slices,
+            ratios,
+            family,
+            changes,
+        )
     by_ports: dict[str, list[Obj]] = {}
     for one in slices:
         by_ports.setdefault(_port_key(one.get("ports") or []), []).append(one)
@@ -105,6 +127,26 @@ def _plan_family(
     else:
         changes.delete.extend(emptied)
     changes.create.extend(made)
+
+
+def _allot(
+    endpoints: Mapping[str, Obj], slices: Iterable[Obj], ratios: Mapping[str, float], family: str, changes: Changes
+) -> None:
+    """Give each ready endpoint its zone, the one it has where that can be."""
+    present = {
+        (old.get("targetRef") or {}).get("uid", ""): old["hints"]["forZones"][0]["name"]
+        for one in slices
+        for old in one.get("endpoints") or ()
+        if (old.get("hints") or {}).get("forZones")
+    }
+    try:
+        found = topology_hints.zones(endpoints, present, ratios)
+    except topology_hints.Refused as problem:
+        changes.refused[family] = str(problem)
+        return
+    changes.hinted.append(family)
+    for uid, zone in found.items():
+        endpoints[uid]["hints"] = {"forZones": [{"name": zone}]}
 
 
 def _keep_placeholder(service: Obj, emptied: list[Obj], family: str, changes: Changes) -> None:
