@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from netlab.runtime.builtin import auditproxy, consumer, crdconvert, mounttest, nettest, nosnat, openid, webhook
+from netlab.runtime.builtin import auditproxy, consumer, crdconvert, httpd, mounttest, nettest, nosnat, openid, webhook
 from netlab.runtime.builtin.web import Request
 
 Obj = dict[str, Any]
@@ -176,6 +177,20 @@ def test_a_terminating_netexec_serves_on_and_is_not_ready() -> None:
             assert server.poll() is None
         assert [_asked(port, path) for path in ("/readyz", "/healthz", "/hostname")] == [b"503", b"200", b"200"]
         assert server.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/", 200, httpd.WELCOME),
+        ("/index.html", 200, httpd.WELCOME),
+        ("//", 200, httpd.WELCOME),
+        ("/../etc/hosts", 404, ""),
+    ],
+)
+def test_httpd_welcomes(path: str, status: int, body: str) -> None:
+    found = httpd.answer(Request("GET", path, "HTTP/1.1", {}, b""))
+    assert (found.status, body in found.body.decode()) == (status, True)
 
 
 def test_a_half_closed_connection() -> None:

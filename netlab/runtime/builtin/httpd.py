@@ -14,7 +14,7 @@ HTML = {"Content-Type": "text/html"}
 
 
 def answer(request: Request) -> Response:
-    path = os.path.normpath("/" + request.path)
+    path = os.path.normpath("/" + request.path.lstrip("/"))
     try:
         with open(ROOT + (path if path != "/" else "/index.html"), "rb") as file:  # noqa: PTH123
             return Response(file.read(), headers=HTML if path == "/" or path.endswith(".html") else {})
