@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from netlab.api.types import Obj
 from netlab.lab.bus import LAB_SOCKET, REPORTS
 from netlab.lab.components import agent_count, specs
 from netlab.lab.progress import Progress
-from netlab.lab.record import LabError, load_record
+from netlab.lab.record import LabError, load_record, no_space
 from netlab.sandbox.client import InitClient, inherited_fds
 from netlab.sandbox.paths import LabPaths
 from netlab.sandbox.spec import AlreadyExists, ExitEvent, ProcessSpec
@@ -40,8 +39,6 @@ ADDONS_ID = "component/addons"
 FAULTS = "faults.json"
 ENDS_MAX = 4
 """So often may a component end while the lab starts: with PID 1's back-off that is a good second."""
-NO_SPACE = 64 << 10
-"""With so few bytes left a component cannot even log why it ended."""
 LINE = 16 << 20
 """The longest request: a trace's names every pod and Service."""
 AFTER_START = 2.0
@@ -130,9 +127,8 @@ class Labd:
                 await self._spawn(init, addons)
 
     def _last_words(self, component: str) -> str:
-        disk = os.statvfs(self.paths.state)
-        if disk.f_bavail * disk.f_frsize < NO_SPACE:
-            return f"no space left on the disk that holds {self.paths.state}"
+        if full := no_space(self.paths):
+            return full
         try:
             lines = (self.paths.logs / f"{component}.log").read_text(errors="replace").strip().splitlines()
         except OSError:

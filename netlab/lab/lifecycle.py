@@ -21,7 +21,7 @@ from netlab.lab.bus import ask
 from netlab.lab.components import REPLACEABLE, ZYGOTE_MODULES
 from netlab.lab.labd import OWN_ID
 from netlab.lab.progress import PHASES
-from netlab.lab.record import LabError, LabRecord, load_record, save_record, write_atomically
+from netlab.lab.record import LabError, LabRecord, load_record, no_space, save_record, write_atomically
 from netlab.runtime import PRELOAD
 from netlab.sandbox.doctor import missing_programs
 from netlab.sandbox.launch import LabRunning, Launched, destroy, launch, running_pid
@@ -80,16 +80,18 @@ def up(options: UpOptions, on_progress: Callable[[Obj], None] = lambda _: None) 
     try:
         paths.create()
     except OSError as error:
+        if new:
+            shutil.rmtree(paths.state, ignore_errors=True)
         raise LabError(f"{error.filename}: {error.strerror}; the lab keeps its state and its sockets there") from None
     launched: Launched | None = None
     with _starting(paths):
         try:
             record, launched = _begin(paths, replace(options, upstream_timing=upstream_timing), topology, source, began)
             final = wait_ready(paths, on_progress, timeout)
-        except BaseException:
+        except BaseException as problem:
             if launched is not None:
                 destroy(paths)
-            elif new:
+            if new and (launched is None or not isinstance(problem, Exception)):  # else its logs say why
                 down(paths.name, purge=True)
             raise
     return Started(paths, record, topology, final["phases"], launched.pid)
@@ -188,7 +190,8 @@ def wait_ready(paths: LabPaths, on_progress: Callable[[Obj], None], timeout: flo
             raise LabError(f"lab '{paths.name}' ended while it started; see {paths.logs / 'init.log'}")
     done = {phase["name"] for phase in last["phases"]}
     waiting = next((text for name, text in PHASES.items() if name not in done), "the last report")
-    raise LabError(f"lab '{paths.name}' was not ready after {timeout:.0f} s: waited for {waiting}; see {paths.logs}")
+    reason = no_space(paths) or f"waited for {waiting}; see {paths.logs}"
+    raise LabError(f"lab '{paths.name}' was not ready after {timeout:.0f} s: {reason}")
 
 
 def down(name: str, *, purge: bool = False) -> bool:

@@ -73,3 +73,13 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+NO_SPACE = 64 << 10
+"""With so few bytes left a component cannot even log why it ended."""
+
+
+def no_space(paths: LabPaths) -> str:
+    """The sentence for a full disk under a lab; empty where it is not full."""
+    disk = os.statvfs(paths.state)
+    return f"no space left on the disk that holds {paths.state}" if disk.f_bavail * disk.f_frsize < NO_SPACE else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.labs.cluster import Cluster
 from tests.labs.tools import User
 
 pytestmark = pytest.mark.timeout(300)
@@ -78,11 +79,11 @@ CLUSTERS = {
 }
 
 
-class Cluster:
+class Course(Cluster):
     """A lab with the manifests applied and ready."""
 
     def __init__(self, user: User, topology: str) -> None:
-        self.user = user
+        super().__init__(user, "cluster")
         if "\n" in topology:
             file = user.home / "cluster.yaml"
             file.write_text(topology.replace("name: course", "name: cluster"))
@@ -94,23 +95,18 @@ class Cluster:
         self.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
         self.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=90s")
 
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        result = self.user.klab("kubectl", *arguments, stdin=stdin)
-        assert result.returncode == 0, f"{' '.join(arguments)}: {result.stderr}{result.stdout}"
-        return result.stdout
-
     def client(self, script: str, container: str = "main") -> str:
         return self.kubectl("exec", "client", "-c", container, "--", "sh", "-c", script).strip()
 
     def pods(self) -> dict[str, str]:
         """Names and addresses of the backends."""
-        items = json.loads(self.kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
+        items = self.get("pods", "-l", "app=web")["items"]
         return {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in items}
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_a_service_answers_by_name_from_every_backend(caller: User, name: str) -> None:
-    cluster = Cluster(caller, CLUSTERS[name])
+    cluster = Course(caller, CLUSTERS[name])
     backends = cluster.pods()
     script = "for i in $(seq 40); do timeout 5 wget -q -O - http://web/hostname; echo; done"
     answers = [line for line in cluster.client(script).splitlines() if line]
@@ -125,7 +121,7 @@ def test_a_service_answers_by_name_from_every_backend(caller: User, name: str) -
         _from_outside(cluster, backends)
 
 
-def _names(cluster: Cluster, backends: dict[str, str]) -> None:
+def _names(cluster: Course, backends: dict[str, str]) -> None:
     """A, headless, ExternalName, PTR, and what does not exist."""
     address = cluster.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
     assert address in cluster.client("nslookup web.default.svc.cluster.local")
@@ -142,7 +138,7 @@ def _names(cluster: Cluster, backends: dict[str, str]) -> None:
     ]
 
 
-def _sharing(cluster: Cluster) -> None:
+def _sharing(cluster: Course) -> None:
     """Containers of a pod share localhost and its ports, but neither files nor processes."""
     assert cluster.client("wget -q -O - http://localhost:8000/") == "beside"
     wget = ("exec", "client", "-c", "main", "--", "wget", "-q", "-O", "-")
@@ -157,7 +153,7 @@ def _sharing(cluster: Cluster) -> None:
     assert cluster.client("hostname") == cluster.client("hostname", "side") == "client"
 
 
-def _api_from_inside(cluster: Cluster) -> None:
+def _api_from_inside(cluster: Course) -> None:
     """The `kubernetes` Service, with the pod's own token."""
     pod = next(iter(cluster.pods()))
     where = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -171,7 +167,7 @@ def _api_from_inside(cluster: Cluster) -> None:
     assert answer["status"]["userInfo"]["username"] == "system:serviceaccount:default:default"
 
 
-def _from_outside(cluster: Cluster, backends: dict[str, str]) -> None:
+def _from_outside(cluster: Course, backends: dict[str, str]) -> None:
     """The NodePort on every node from the outside client; and pods seen from outside have their node's address."""
     for node in cluster.facts["nodes"]:
         url = f"http://{node['address']}:30080/hostname"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.labs.cluster import Cluster
 from tests.labs.tools import User, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -74,33 +75,14 @@ spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
 """
 
 
-class Cluster:
+class DualStack(Cluster):
     """The lab, with the manifests applied and ready."""
-
-    def __init__(self, user: User) -> None:
-        self.user = user
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        if stdin:
-            result = self.user.klab("--lab", LAB, "kubectl", *arguments, stdin=stdin)
-        else:
-            result = self.user.kubectl(*arguments, lab=LAB)
-        assert result.returncode == 0, f"{' '.join(arguments)}: {result.stderr}{result.stdout}"
-        return result.stdout
-
-    def get(self, *what: str) -> Any:
-        return json.loads(self.kubectl("get", *what, "-o", "json"))
 
     def spec(self, service: str) -> Any:
         return self.get("service", service)["spec"]
 
-    def on(self, machine: str, script: str) -> str:
-        """What a script prints on a node, host or router."""
-        result = self.user.klab("--lab", LAB, "exec", machine, "--", "sh", "-c", script)
-        return result.stdout.strip()
-
     def client(self, script: str) -> str:
-        return self.kubectl("exec", "client", "--", "sh", "-c", script).strip()
+        return self.within("client", script)
 
     def fetch(self, where: str, path: str = "hostname") -> str:
         """The answer that the client pod gets, empty where there is none."""
@@ -116,13 +98,13 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Iterator[DualStack]:
     user = User(Path(tempfile.mkdtemp(prefix="nl-")))
     user.prepare()
     try:
         up = user.klab("up", LAB)
         assert up.returncode == 0, up.stderr
-        made = Cluster(user)
+        made = DualStack(user, LAB)
         made.kubectl("apply", "-f", "-", stdin=MANIFESTS)
         made.kubectl("rollout", "status", "daemonset/web", "--timeout=90s")
         made.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=90s")
@@ -133,12 +115,12 @@ def cluster() -> Iterator[Cluster]:
     assert down.returncode == 0, down.stderr
 
 
-def _answers(cluster: Cluster, where: str) -> set[str]:
+def _answers(cluster: DualStack, where: str) -> set[str]:
     script = f"for i in $(seq 20); do timeout 5 wget -q -O - 'http://{where}/hostname'; echo; done"
     return {line for line in cluster.client(script).splitlines() if line}
 
 
-def test_nodes_and_pods_have_an_address_of_each_family(cluster: Cluster) -> None:
+def test_nodes_and_pods_have_an_address_of_each_family(cluster: DualStack) -> None:
     node = cluster.get("node", "node1")
     assert len(node["spec"]["podCIDRs"]) == 2 and node["spec"]["podCIDR"] == node["spec"]["podCIDRs"][0]
     internal = [entry["address"] for entry in node["status"]["addresses"] if entry["type"] == "InternalIP"]
@@ -155,7 +137,7 @@ def test_nodes_and_pods_have_an_address_of_each_family(cluster: Cluster) -> None
     assert f"{four}\tclient" in hosts and f"{six}\tclient" in hosts
 
 
-def test_pods_reach_each_other_by_ipv6_over_the_overlay(cluster: Cluster) -> None:
+def test_pods_reach_each_other_by_ipv6_over_the_overlay(cluster: DualStack) -> None:
     own = cluster.get("pod", "client")["status"]["podIPs"][1]["ip"]
     for node, _, address in cluster.pods().values():
         assert cluster.fetch(f"[{address}]:8080", "clientip").startswith(f"[{own}]:"), node
@@ -166,7 +148,7 @@ def test_pods_reach_each_other_by_ipv6_over_the_overlay(cluster: Cluster) -> Non
     assert cluster.client(f"ping -6 -c 2 -W 5 -s 3000 {remote} >/dev/null && echo reached") == "reached"
 
 
-def test_a_service_of_both_families_answers_on_both(cluster: Cluster) -> None:
+def test_a_service_of_both_families_answers_on_both(cluster: DualStack) -> None:
     spec, pods = cluster.spec("both"), set(cluster.pods())
     assert spec["ipFamilies"] == ["IPv4", "IPv6"] and len(spec["clusterIPs"]) == 2
     four, six = spec["clusterIPs"]
@@ -184,7 +166,7 @@ def test_a_service_of_both_families_answers_on_both(cluster: Cluster) -> None:
     assert {entry["ip"] for entry in subsets[0]["addresses"]} == found["IPv4"]
 
 
-def test_names_have_aaaa_records_and_addresses_have_names(cluster: Cluster) -> None:
+def test_names_have_aaaa_records_and_addresses_have_names(cluster: DualStack) -> None:
     four, six = cluster.spec("both")["clusterIPs"]
     name = "both.default.svc.cluster.local"
     assert six in cluster.client(f"nslookup -type=AAAA {name}")
@@ -197,14 +179,14 @@ def test_names_have_aaaa_records_and_addresses_have_names(cluster: Cluster) -> N
     )
 
 
-def test_node_ports_answer_an_outside_client_on_both(cluster: Cluster) -> None:
+def test_node_ports_answer_an_outside_client_on_both(cluster: DualStack) -> None:
     for node in ("192.168.77.3", "[fd00:77::3]", "[fd00:77::4]"):
         answer = cluster.on("client", f"curl -sS -g -m 5 http://{node}:30080/hostname")
         assert answer in cluster.pods(), node
     assert "reached" in cluster.client("ping -6 -c 1 -W 5 2001:db8:1::10 >/dev/null && echo reached")
 
 
-def test_a_load_balancer_has_an_address_of_each_family_and_answers_for_both(cluster: Cluster) -> None:
+def test_a_load_balancer_has_an_address_of_each_family_and_answers_for_both(cluster: DualStack) -> None:
     cluster.kubectl("patch", "service", "both", "--type=merge", "-p", '{"spec":{"type":"LoadBalancer"}}')
 
     def addresses() -> list[str]:
@@ -222,7 +204,7 @@ def test_a_load_balancer_has_an_address_of_each_family_and_answers_for_both(clus
     assert "lladdr" in cluster.on("router", "ip -6 neigh show fd00:77::200")
 
 
-def test_a_service_becomes_dual_and_single_again(cluster: Cluster) -> None:
+def test_a_service_becomes_dual_and_single_again(cluster: DualStack) -> None:
     first = cluster.spec("changing")["clusterIP"]
     cluster.kubectl(
         "patch", "service", "changing", "--type=merge", "-p", '{"spec":{"ipFamilyPolicy":"RequireDualStack"}}'
@@ -250,7 +232,7 @@ def test_a_service_becomes_dual_and_single_again(cluster: Cluster) -> None:
     until(f"{second} answers no more", lambda: cluster.fetch(f"[{second}]") == "")
 
 
-def test_the_nftables_mode_serves_both(cluster: Cluster) -> None:
+def test_the_nftables_mode_serves_both(cluster: DualStack) -> None:
     cluster.kubectl("get", "nodes")
     changed = cluster.user.klab("--lab", LAB, "proxy-mode", "nftables")
     assert changed.returncode == 0, changed.stderr

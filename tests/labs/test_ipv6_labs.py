@@ -5,7 +5,6 @@ In the first also: what an interface loses while it is down comes back with it.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.labs.cluster import Cluster
 from tests.labs.tools import User, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -79,22 +79,8 @@ spec:
 LOST = "{ ip -o addr show scope global; ip route; ip -6 route; ip neigh show nud permanent; } | grep eth0 | sort"
 
 
-class Cluster:
+class SixLab(Cluster):
     """A running lab with `web` on both of its nodes, behind the Services `web` and `six`."""
-
-    def __init__(self, user: User, name: str) -> None:
-        self.user, self.name = user, name
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        result = self.user.klab("--lab", self.name, "kubectl", *arguments, stdin=stdin)
-        assert result.returncode == 0, f"{' '.join(arguments)}: {result.stderr}{result.stdout}"
-        return result.stdout
-
-    def get(self, *what: str) -> Any:
-        return json.loads(self.kubectl("get", *what, "-o", "json"))
-
-    def on(self, machine: str, script: str) -> str:
-        return self.user.klab("--lab", self.name, "exec", machine, "--", "sh", "-c", script).stdout.strip()
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """By node."""
@@ -102,7 +88,7 @@ class Cluster:
 
     def inside(self, node: str, script: str) -> str:
         name = self.pods()[node]["metadata"]["name"]
-        return self.kubectl("exec", name, "--", "sh", "-c", script).strip()
+        return self.within(name, script)
 
     def answering(self, where: str, machine: str = "") -> set[str]:
         """Who answers twenty calls, made by the pod on node1 or by a machine."""
@@ -127,7 +113,7 @@ class Cluster:
 
 
 @contextmanager
-def running(name: str, **words: str) -> Iterator[Cluster]:
+def running(name: str, **words: str) -> Iterator[SixLab]:
     user = User(Path(tempfile.mkdtemp(prefix="nl-")))
     user.prepare()
     text = TOPOLOGY.replace("NAME", name)
@@ -138,7 +124,7 @@ def running(name: str, **words: str) -> Iterator[Cluster]:
     try:
         up = user.klab("up", str(topology))
         assert up.returncode == 0, up.stderr
-        made = Cluster(user, name)
+        made = SixLab(user, name)
         made.kubectl("apply", "-f", "-", stdin=MANIFESTS)
         made.kubectl("rollout", "status", "daemonset/web", "--timeout=90s")
         yield made
@@ -165,7 +151,7 @@ def test_host_gateways_of_both_families_and_an_interface_that_goes_down() -> Non
         _unplugged_and_plugged(cluster)
 
 
-def _pods_by_gateways(cluster: Cluster) -> None:
+def _pods_by_gateways(cluster: SixLab) -> None:
     """No encapsulation: the other node is the next hop, in each family."""
     master = cluster.get("node", "master")
     gateways = [one["address"] for one in master["status"]["addresses"] if one["type"] == "InternalIP"]
@@ -177,7 +163,7 @@ def _pods_by_gateways(cluster: Cluster) -> None:
         assert cluster.answering(f"{where}:8080") == {cluster.pods()["master"]["metadata"]["name"]}
 
 
-def _down_and_up(cluster: Cluster) -> None:
+def _down_and_up(cluster: SixLab) -> None:
     """By hand: the routes of the underlay and of the overlay go, IPv6 addresses too; nobody has to put them back."""
     until("the routes of the overlay", lambda: cluster.on("node1", "ip route; ip -6 route").count("eth0") > 4)
     before = cluster.on("node1", LOST)
@@ -191,12 +177,12 @@ def _down_and_up(cluster: Cluster) -> None:
         until(f"{where} is answered by both", lambda where=where: cluster.answering(where) == cluster.names(), 60)  # type: ignore[misc]
 
 
-def _unplugged_and_plugged(cluster: Cluster) -> None:
+def _unplugged_and_plugged(cluster: SixLab) -> None:
     before = cluster.on("node1", LOST)
-    broken = cluster.user.klab("--lab", cluster.name, "fault", "link-down", "node1")
+    broken = cluster.user.klab("--lab", cluster.lab, "fault", "link-down", "node1")
     assert broken.returncode == 0, broken.stderr
     assert cluster.on("client", f"curl -sS -g -m 2 http://{cluster.outside('node1')}/hostname") == ""
-    healed = cluster.user.klab("--lab", cluster.name, "fault", "heal", "--all")
+    healed = cluster.user.klab("--lab", cluster.lab, "fault", "heal", "--all")
     assert healed.returncode == 0, healed.stderr
     cluster.routes_are_back(before)
 

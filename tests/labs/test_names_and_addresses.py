@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.labs.cluster import Cluster
 from tests.labs.tools import User, picture, until
 
 pytestmark = pytest.mark.timeout(420)
@@ -81,25 +81,7 @@ spec:
 """
 
 
-class Cluster:
-    def __init__(self, user: User) -> None:
-        self.user = user
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        if stdin:
-            result = self.user.klab("--lab", LAB, "kubectl", *arguments, stdin=stdin)
-        else:
-            result = self.user.kubectl(*arguments, lab=LAB)
-        assert result.returncode == 0, f"{' '.join(arguments)}: {result.stderr}{result.stdout}"
-        return result.stdout
-
-    def get(self, *what: str) -> Any:
-        return json.loads(self.kubectl("get", *what, "-o", "json"))
-
-    def on(self, machine: str, script: str) -> str:
-        """What a script prints on a node, host or router."""
-        return self.user.klab("--lab", LAB, "exec", machine, "--", "sh", "-c", script).stdout.strip()
-
+class Names(Cluster):
     def fetch(self, address: str, path: str = "hostname") -> str:
         """What the outside client gets, empty where there is no answer."""
         return self.on("client", f"curl -sS -m 1 http://{address}/{path}")
@@ -123,7 +105,7 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Iterator[Names]:
     user = User(Path(tempfile.mkdtemp(prefix="nl-")))
     user.prepare()
     try:
@@ -131,7 +113,7 @@ def cluster() -> Iterator[Cluster]:
         file.write_text(TOPOLOGY)
         up = user.klab("up", str(file), "--name", LAB)
         assert up.returncode == 0, up.stderr
-        made = Cluster(user)
+        made = Names(user, LAB)
         made.kubectl("apply", "-f", "-", stdin=MANIFESTS)
         made.kubectl("rollout", "status", "daemonset/web", "--timeout=120s")
         made.kubectl("wait", "--for=condition=Ready", "pod/caller", "--timeout=120s")
@@ -143,7 +125,7 @@ def cluster() -> Iterator[Cluster]:
     assert down.returncode == 0, down.stderr
 
 
-def test_an_outside_client_reaches_a_load_balancer_by_its_address(cluster: Cluster) -> None:
+def test_an_outside_client_reaches_a_load_balancer_by_its_address(cluster: Names) -> None:
     until("web has an address", lambda: cluster.addresses("web") == ["192.168.77.200"])
     until("it answers", lambda: cluster.fetch("192.168.77.200").startswith("web-"), 60, lambda: picture(cluster.user))
     assert cluster.get("service", "web")["metadata"]["finalizers"] == ["service.kubernetes.io/load-balancer-cleanup"]
@@ -157,7 +139,7 @@ def test_an_outside_client_reaches_a_load_balancer_by_its_address(cluster: Clust
     until("events tell who announces it", told)
 
 
-def test_with_the_local_policy_the_client_is_seen_as_it_is(cluster: Cluster) -> None:
+def test_with_the_local_policy_the_client_is_seen_as_it_is(cluster: Names) -> None:
     until("local has the address it asked for", lambda: cluster.addresses("local") == ["192.168.77.240"])
     until("it answers", lambda: cluster.fetch("192.168.77.240", "clientip").startswith("203.0.113.10:"))
     port = cluster.get("service", "local")["spec"]["healthCheckNodePort"]
@@ -165,7 +147,7 @@ def test_with_the_local_policy_the_client_is_seen_as_it_is(cluster: Cluster) -> 
     assert health["localEndpoints"] == 1
 
 
-def test_source_ranges_shut_out_others(cluster: Cluster) -> None:
+def test_source_ranges_shut_out_others(cluster: Names) -> None:
     def allow(ranges: str) -> None:
         patch = f'{{"spec":{{"loadBalancerSourceRanges":{ranges}}}}}'
         cluster.kubectl("patch", "service", "local", "--type=merge", "-p", patch)
@@ -176,7 +158,7 @@ def test_source_ranges_shut_out_others(cluster: Cluster) -> None:
     until("the client is let in", lambda: cluster.fetch("192.168.77.240").startswith("web-"))
 
 
-def test_another_node_takes_over_when_the_leader_is_cut_off(cluster: Cluster) -> None:
+def test_another_node_takes_over_when_the_leader_is_cut_off(cluster: Names) -> None:
     until("it answers", lambda: cluster.fetch("192.168.77.240").startswith("web-"))
     before = cluster.neighbour("192.168.77.240")
     (leader,) = (node for node in ("node1", "node2") if cluster.mac(node) == before)
@@ -195,7 +177,7 @@ def test_another_node_takes_over_when_the_leader_is_cut_off(cluster: Cluster) ->
     until("and answers", lambda: cluster.fetch("192.168.77.240").startswith("web-"))
 
 
-def test_a_node_that_is_excluded_announces_nothing(cluster: Cluster) -> None:
+def test_a_node_that_is_excluded_announces_nothing(cluster: Names) -> None:
     until("it answers", lambda: cluster.fetch("192.168.77.240").startswith("web-"))
     (leader,) = (node for node in ("node1", "node2") if cluster.mac(node) == cluster.neighbour("192.168.77.240"))
     (other,) = {"node1", "node2"} - {leader}
@@ -206,7 +188,7 @@ def test_a_node_that_is_excluded_announces_nothing(cluster: Cluster) -> None:
     cluster.kubectl("label", "node", leader, f"{label}-")
 
 
-def test_a_changed_type_gives_the_address_back(cluster: Cluster) -> None:
+def test_a_changed_type_gives_the_address_back(cluster: Names) -> None:
     cluster.kubectl("patch", "service", "web", "--type=merge", "-p", '{"spec":{"type":"ClusterIP"}}')
     until("no address", lambda: cluster.addresses("web") == [])
     until("no finalizer", lambda: "finalizers" not in cluster.get("service", "web")["metadata"])
@@ -215,7 +197,7 @@ def test_a_changed_type_gives_the_address_back(cluster: Cluster) -> None:
     until("the same address again", lambda: cluster.addresses("web") == ["192.168.77.200"])
 
 
-def test_names_outside_are_asked_of_the_topologys_resolver(cluster: Cluster) -> None:
+def test_names_outside_are_asked_of_the_topologys_resolver(cluster: Names) -> None:
     until("an outside name", lambda: "203.0.113.80" in cluster.resolve("www.example.com"))
     assert "203.0.113.81" in cluster.resolve("www.example.com")
     assert "NXDOMAIN" in cluster.resolve("nope.example.com")
@@ -223,7 +205,7 @@ def test_names_outside_are_asked_of_the_topologys_resolver(cluster: Cluster) -> 
     assert ip in cluster.resolve("kubernetes.default.svc.cluster.local")
 
 
-def test_the_node_answers_from_its_own_cache_past_connection_tracking(cluster: Cluster) -> None:
+def test_the_node_answers_from_its_own_cache_past_connection_tracking(cluster: Names) -> None:
     for _ in range(3):
         assert "203.0.113.82" in cluster.resolve("api.corp.example")
     assert "203.0.113.82" in cluster.resolve("api.corp.example", "169.254.20.10")
@@ -241,7 +223,7 @@ def test_the_node_answers_from_its_own_cache_past_connection_tracking(cluster: C
     assert not asked_by & pods, flows
 
 
-def test_a_changed_corefile_is_followed_and_a_wrong_one_is_not(cluster: Cluster) -> None:
+def test_a_changed_corefile_is_followed_and_a_wrong_one_is_not(cluster: Names) -> None:
     text = cluster.get("-n", "kube-system", "configmap", "coredns")["data"]["Corefile"]
     stub = "stub.example:53 {\n    hosts {\n        192.0.2.99 x.stub.example\n    }\n}\n"
 
