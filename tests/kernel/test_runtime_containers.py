@@ -68,10 +68,13 @@ async def machine() -> None:
     async with pod() as web:
         status = await ended(
             web.runtime,
-            await web.run("sh", "-c", "touch /usr/mine; ls -A /home /root /run /tmp; ls -A / | grep netlab"),
+            await web.run(
+                "sh", "-c", "touch /usr/mine; ls -A /home /root /root/.local/bin /run /tmp; ls -A / | grep netlab"
+            ),
         )
         assert "Read-only file system" in text(status, "stderr")
-        assert text(status, "stdout").split() == ["/home:", "/root:", "/run:", "lock", "/tmp:"]
+        own = ["/root:", ".local", "/root/.local/bin:", "python", "python3"]  # of the image python
+        assert text(status, "stdout").split() == ["/home:", *own, "/run:", "lock", "/tmp:"]
 
 
 def test_read_only_root(box: Box) -> None:
