@@ -139,6 +139,14 @@ def test_list_types_and_embedded_objects(schema: Obj, value: Any, messages: list
     assert [one.message for one in found] == messages
 
 
+def test_the_metadata_of_an_embedded_object_is_of_its_own_type() -> None:
+    told = {"name": "a", "namespace": "b", "more": 1}
+    kind = resource(spec(x={**FREE, "x-kubernetes-embedded-resource": True}))
+    obj = widget(x={"apiVersion": "v1", "kind": "K", "metadata": told, "also": 1})
+    assert values.complete(obj, kind) == ["spec.x.metadata.more"]
+    assert obj["spec"]["x"] == {"apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "namespace": "b"}, "also": 1}
+
+
 def test_what_an_update_leaves_alone_is_not_judged_again() -> None:
     kind = resource(spec(x={**TEXT, "maxLength": 1}, y=TEXT))
     old, new = widget(x="too long", y="a"), widget(x="too long", y="b")

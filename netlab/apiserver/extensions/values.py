@@ -6,10 +6,12 @@ Source followed: apiextensions-apiserver `pkg/apiserver/schema/pruning`, `…/de
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from netlab.api import errors
 from netlab.api.decoding import UnfitError
+from netlab.api.gotypes import fields_of
 from netlab.api.types import Obj
 from netlab.apiserver.extensions.kinds import CustomResource
 from netlab.apiserver.extensions.webhook_conversion import known
@@ -65,6 +67,8 @@ def _prune(value: Any, schema: Obj, path: str, pruned: list[str], *, root: bool 
     for key in list(value):
         here = f"{path}.{key}" if path else key
         if is_object and key in _META:
+            if key == "metadata" and not root:
+                _prune_metadata(value[key], here, pruned)
             continue
         if key in properties:
             _prune(value[key], properties[key], here, pruned)
@@ -73,6 +77,19 @@ def _prune(value: Any, schema: Obj, path: str, pruned: list[str], *, root: bool 
         elif not additional and not free:
             del value[key]
             pruned.append(here)
+
+
+def _prune_metadata(value: Any, path: str, pruned: list[str]) -> None:
+    """An embedded object's metadata is ObjectMeta, whatever the schema says of it (`objectmeta.Coerce`)."""
+    if isinstance(value, dict):
+        for key in value.keys() - _metadata_fields():
+            del value[key]
+            pruned.append(f"{path}.{key}")
+
+
+@cache
+def _metadata_fields() -> frozenset[str]:
+    return frozenset(field.name for field in fields_of("meta/v1.ObjectMeta"))
 
 
 def _drop_nulls(value: Any, schema: Obj) -> None:
