@@ -201,7 +201,7 @@ def _qualified(name: str) -> str:
     "seconds",
     type=click.FloatRange(min=0, min_open=True, max=3600),
     metavar="SECONDS",
-    help="Count new connections for so long; the counters shown are of that time alone.",
+    help="Count new connections for so long, each IP family in its turn; the counters shown are of that time alone.",
 )
 @click.option("--brief", is_flag=True, help="Words and counters, without the rules themselves.")
 @output_option
