@@ -64,7 +64,9 @@ setup_python() {
     python=$(pick_python) || { apt_install python3=python3; python=$(pick_python) || die "needs Python 3.11 or newer"; }
     "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install /nonexistent=python3-venv
     want=$(cat requirements.lock pyproject.toml | cksum)
-    [ -f "$venv/.stamp" ] && [ "$(cat "$venv/.stamp")" = "$want" ] && [ -x "$venv/bin/klab" ] && return 0
+    # Where the directory was moved or copied, klab still names the interpreter of the old place.
+    [ -f "$venv/.stamp" ] && [ "$(cat "$venv/.stamp")" = "$want" ] && grep -qsF "$venv/bin/python" "$venv/bin/klab" &&
+        return 0
     say "setting up $venv"
     "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
     "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock ||
