@@ -63,5 +63,6 @@ async def test_json_for_eyes(tmp_path: Path, agent: str, query: str, pretty: boo
             value = orjson.loads(found.text)
             assert found.text.startswith(b'{\n  "kind": ') == pretty, found.text
             assert (found.text == orjson.dumps(value, option=orjson.OPT_INDENT_2)) == pretty
+            assert found.text.endswith(b"}\n") != pretty  # serializer/json: only Go's json.Encoder ends its line
         version = await server.raw("GET", "/version")
         assert isinstance(version, Response) and version.text.startswith(b'{\n  "major": "1"')
