@@ -190,6 +190,8 @@ def test_a_terminating_netexec_serves_on_and_is_not_ready() -> None:
 def test_httpd_welcomes(path: str, status: int, body: str) -> None:
     found = httpd.answer(Request("GET", path, "HTTP/1.1", {}, b""))
     assert (found.status, body in found.body.decode()) == (status, True)
+    demo = httpd.demo(Request("GET", "/data.json", "HTTP/1.1", {}, b""))
+    assert json.loads(demo.body) == {"image": "nautilus.jpg"}
 
 
 def test_a_half_closed_connection() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 from netlab.runtime.builtin.common import fail, go_errno, listen
 from netlab.runtime.builtin.web import Request, Response, Server
@@ -24,11 +25,26 @@ def answer(request: Request) -> Response:
     return Response("<html><body><h1>404 Not Found</h1></body></html>\n", 404, HTML)
 
 
+def update_demo(*_arguments: str) -> int:
+    """What upstream's nautilus image serves on port 80: which picture it is."""
+    return _serve(demo)
+
+
+def demo(request: Request) -> Response:
+    if request.path.strip("/") == "data.json":
+        return Response('{\n"image": "nautilus.jpg"\n}\n', headers={"Content-Type": "application/json"})
+    return answer(request)
+
+
 def main(*_arguments: str) -> int:
+    return _serve(answer)
+
+
+def _serve(told: Callable[[Request], Response]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGWINCH):
         signal.signal(number, lambda *_: os._exit(0))
-    server = Server(answer)
+    server = Server(told)
     try:
         server.add(listen(socket.SOCK_STREAM, 80))
     except OSError as problem:

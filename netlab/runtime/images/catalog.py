@@ -23,6 +23,7 @@ TARGETS: dict[str, tuple[str, Literal["init", "zygote"]]] = {
     "consumer": ("netlab.runtime.builtin.agnhost:resource_consumer", "init"),
     "http-echo": ("netlab.runtime.builtin.httpecho:main", "init"),
     "httpd": ("netlab.runtime.builtin.httpd:main", "init"),
+    "update-demo": ("netlab.runtime.builtin.httpd:update_demo", "init"),
     "loadgen": ("netlab.runtime.builtin.loadgen:main", "init"),
     "coredns": ("netlab.dns.program:main", "zygote"),
     "node-cache": ("netlab.dns.nodecache:main", "zygote"),
@@ -140,6 +141,15 @@ ROWS = (
         entrypoint=("/httpd",),
         programs=("httpd",),
         stop_signal="SIGWINCH",
+        ports=("80/tcp",),
+    ),
+    Row(
+        ("registry.k8s.io/e2e-test-images/nautilus",),
+        "builtin",
+        "the update demo: port 80, /data.json says which picture it shows",
+        tag="1.7",
+        entrypoint=("/update-demo",),
+        programs=("update-demo",),
         ports=("80/tcp",),
     ),
     Row(
