@@ -27,7 +27,7 @@ def commands(group: click.Group = klab, path: tuple[str, ...] = ()) -> Iterator[
 def test_help_with_an_example(path: tuple[str, ...], command: click.Command) -> None:
     assert command.help
     assert command.epilog is not None
-    assert command.epilog.startswith("Example: ")
+    assert command.epilog.startswith("\b\nExample:\n  "), "one a line"
     assert "klab" in command.epilog
     for parameter in command.params:
         if isinstance(parameter, click.Option):
