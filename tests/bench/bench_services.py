@@ -46,7 +46,7 @@ from netlab.node.proxy import NODES, SERVICES, SLICES, Proxier
 from netlab.node.proxy_ipvs_kernel import NodeIpvs
 from netlab.node.proxy_kernel import NodeKernel
 from tests.bench.peers import Cost, table, timed
-from tests.kernel.signature_net import CLUSTER_CIDR, PODS, SERVERS, Network
+from tests.kernel.signature_net import CLUSTER_CIDR, PODS, SERVERS, Network, ip
 
 SIZES = (10, 100, 1000, 10_000)
 MODES = {
@@ -245,6 +245,13 @@ def in_kernel() -> float:
     return sum(resource.getrusage(who).ru_stime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
+def empty(name: str) -> netns.NetNs:
+    """A namespace without rules; with loopback up, because IPVS takes no real server where there is no local route."""
+    made = netns.create(name)
+    ip(name, "link set lo up")
+    return made
+
+
 def choose_backend(backend: str) -> None:
     kernel_iptables.default_backend = lambda: backend  # type: ignore[assignment]
 
@@ -274,7 +281,7 @@ async def _tool_alone(kernel: Recording) -> Cost:
     steps = list(itertools.takewhile(lambda what: what[0] == "steps", kernel.written))
     if not kernel.written or (steps and not all(map(shutil.which, IPVS_TOOLS))):
         return Cost()
-    bare = netns.create("floor")
+    bare = empty("floor")
     with timed() as cost:
         for what in kernel.written[: len(steps) + 1]:
             await by_tool(bare, what)
@@ -285,7 +292,7 @@ async def _sync_again(proxier: Timed, kernel: Recording) -> Cost:
     if not kernel.written:
         return Cost()
     backend: Any = proxier.backend
-    backend._kernel = NodeKernel(netns.create("again"))
+    backend._kernel = NodeKernel(empty("again"))
     backend._ipvs = backend._kernel.ipvs("IPv4")
     with timed() as cost:
         await backend.sync(True)
