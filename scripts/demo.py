@@ -87,9 +87,13 @@ class Demo:
             for node in self.lab.get("nodes")["items"]
         }
 
+    def in_client(self, *command: str) -> str:
+        """What a command prints in the client pod."""
+        return self.lab.kubectl("exec", "client", "--", *command)
+
     def fetch(self, url: str) -> str:
         """From the client pod, as a user would."""
-        return self.lab.pod_exec("client", "timeout", "5", "wget", "-q", "-O", "-", url).strip()
+        return self.in_client("timeout", "5", "wget", "-q", "-O", "-", url).strip()
 
     # the steps
 
@@ -115,7 +119,7 @@ class Demo:
     def names(self) -> None:
         self.step("The Service answers by its DNS name, across the overlay")
         address = self.lab.get("service", "web")["spec"]["clusterIP"]
-        answer = self.lab.pod_exec("client", "nslookup", "web.default.svc.cluster.local")
+        answer = self.in_client("nslookup", "web.default.svc.cluster.local")
         self.check("web.default.svc.cluster.local resolves", address, address, address in answer)
         wanted = set(self.pods("app=web"))
         seen: dict[str, int] = {}
@@ -138,7 +142,7 @@ class Demo:
         outside, node = self.lab.topology.node_ip("client"), self.lab.topology.node_ip("node1")
         pod = self.pods("app=client")["client"]["status"]["podIP"]
         with self.lab.observe("client:eth0", expression="icmp") as seen:
-            self.lab.pod_exec("client", "ping", "-c", "1", "-W", "3", outside)
+            self.in_client("ping", "-c", "1", "-W", "3", outside)
         sources = {f.packet.src for f in seen.frames if f.packet.dst == outside}
         self.check(f"pod {pod} pings {outside}, which sees", {node}, sources, sources == {node})
 

@@ -127,18 +127,18 @@ PATCHES: dict[str, list[tuple[Any, int]]] = {
         ([{"op": "replace", "path": "/a/b"}], 422), ([{"op": "test", "path": "/data/a", "value": "no"}], 422),
         ([{"op": "add", "path": "/data/~3", "value": "1"}], None),
         ([{"op": "copy", "from": "/data", "path": "/data/x"}] * 2000, 400),
-        ([{"op": "add", "path": "/data/x", "value": {"y": 1}}], 400),
+        ([{"op": "add", "path": "/data/x", "value": {"y": 1}}], 422),
         ([{"op": "move", "from": "", "path": "/a"}], None),
     ],
     "application/merge-patch+json": [
         (b"", 400), (b"nonsense", 400), ([], 400), (1, 400), ({}, 200),
-        ({"metadata": None}, 400), ({"metadata": []}, 400),
-        ({"data": {"a": {"b": 1}}}, 400), ({"metadata": {"name": "other"}}, 400), ({"kind": "Pod"}, 400),
+        ({"metadata": None}, 400), ({"metadata": []}, 422),
+        ({"data": {"a": {"b": 1}}}, 422), ({"metadata": {"name": "other"}}, 400), ({"kind": "Pod"}, 422),
         (b"{" * 5000, 400), (b'{"a":' * 400 + b"1" + b"}" * 400, 400),
     ],
     "application/strategic-merge-patch+json": [
         (b"", 400), ([], 400), ({}, 200), ({"$patch": "delete"}, 400), ({"$patch": "no-such"}, None),
-        ({"metadata": {"$deleteFromPrimitiveList/finalizers": 1}}, 400), ({"metadata": {"ownerReferences": [1]}}, 400),
+        ({"metadata": {"$deleteFromPrimitiveList/finalizers": 1}}, 400), ({"metadata": {"ownerReferences": [1]}}, 422),
         ({"metadata": {"$setElementOrder/ownerReferences": [1]}}, None), ({"$retainKeys": 1}, 400),
     ],
     "application/apply-patch+yaml": [

@@ -248,7 +248,7 @@ async def builtin_images_run_their_servers(runtime: Runtime, config: SandboxConf
     assert (await runtime.container_status(id_)).state == "running"
     assert [stat.container_id for stat in await runtime.stats()] == [id_]
     await runtime.stop_container(id_, 10)
-    assert (await exited(runtime, id_)).exit_code in (2, 143)
+    assert (await exited(runtime, id_)).exit_code in (0, 143)  # netexec ends in order
 
 
 SENTENCES: tuple[Body, ...] = (

@@ -302,9 +302,10 @@ def test_packets(user: User) -> None:
         assert user.kubectl("get", "nodes", lab="broken").returncode == 0
     assert _reaches(user, "node1", "svc/web", proto="tcp")
     with _broken(user, "dns-loss", "node1"):
-        found = _reach(user, proto="udp", groups=("dns",))
-        assert found["default/one", "dns/kube-system/kube-dns"] == "t"
-        assert found["default/two", "dns/kube-system/kube-dns"] == "o"
+        told = [_reach(user, proto="udp", groups=("dns",)) for _ in range(5)]
+        assert {found["default/one", "dns/kube-system/kube-dns"] for found in told} == {"t"}
+        # One of the two servers may be on the broken node.
+        assert "o" in {found["default/two", "dns/kube-system/kube-dns"] for found in told}
 
 
 @pytest.mark.usefixtures("as_before")

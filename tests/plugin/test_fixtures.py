@@ -16,6 +16,7 @@ from tests.plugin.inner import Outcome, command, environment, run
 
 DIRTY = '''
 import re
+import time
 
 import pytest
 from netlab.testing import assert_reachable
@@ -90,6 +91,8 @@ def replicas(lab):
 
 def test_0_serves(lab):
     lab.wait("pods", namespace="kube-system")
+    while any("has no endpoints" in line for line in kernel(lab)):  # the proxy hears of the pods a moment later
+        time.sleep(0.05)
     STATE.update(kernel=kernel(lab))
     lab.apply(WEB)
     lab.wait("deployment/web")

@@ -28,7 +28,8 @@ async def test_lists_are_ordered_typed_and_carry_no_kind_in_items(server: Harnes
     assert (listed["kind"], listed["apiVersion"], names(listed)) == ("ConfigMapList", "v1", ["a", "b"])
     assert "kind" not in listed["items"][0]
     everywhere = await server.ok("GET", "/api/v1/configmaps")
-    assert names(everywhere) == ["a", "b", "extension-apiserver-authentication"]
+    tracking = "kube-apiserver-legacy-service-account-token-tracking"
+    assert names(everywhere) == ["a", "b", "extension-apiserver-authentication", tracking]
     assert (await server.ok("GET", "/api/v1/secrets"))["items"] == []
 
 
