@@ -153,4 +153,3 @@ def test_any_history_ends_as_a_full_sync_and_breaks_nothing() -> None:
     assert seen["TCP"] > 5
     assert seen["UDP"] > 5
     assert seen["killed"] > 0
-    assert seen["draining"] > 0, "a real server that only finished its connections"
