@@ -102,7 +102,8 @@ class _Turns:
 
     def rest(self, spent: float, endpoints: int, now: float) -> float:
         """Seconds to wait at `now`, after a sync of so many endpoints that took `spent`."""
-        due = max(1, self.members) * max(spent, endpoints * self.PER_ENDPOINT)
+        others = self.members - 1  # who is alone has the machine to itself
+        due = others * max(spent, endpoints * self.PER_ENDPOINT)
         if due < self.ALIGNED_FROM:
             return due
         period = self.ALIGNED_FROM  # halves of each other: the ends of long rests are also ends of short ones
